@@ -1,0 +1,267 @@
+"""The Distribution API: a law over named variables, which may encapsulate a network.
+
+Every law, elementary or built from others, is a product of *factors*: elementary laws under the
+names that their variables have outside. A joint law has several; renaming, marginalising,
+detaching and copying only rewrite them. What can be asked of a law is written here once, over
+its factors; :mod:`ancestral.distributions.eager` does the work.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from ancestral.core.names import as_names
+from ancestral.core.rng import Generator
+from ancestral.distributions import eager
+
+if TYPE_CHECKING:
+    from ancestral.distributions.joint import Joint
+    from ancestral.distributions.law import Law
+    from ancestral.losses.prob import LogProb, Prob
+
+Inputs = Tensor | Sequence[Tensor] | Mapping[str, Tensor] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Factor:
+    """An elementary law as it stands in a product.
+
+    Args:
+        law: The elementary law.
+        var: The outer names of its variables, in the law's own order.
+        cond_var: The outer names of its conditions, in the law's own order.
+        detached: Whether gradients to its parameters are cut.
+        copies: ``(axis name, K)`` if it stands for K independent draws.
+    """
+
+    law: "Law"
+    var: tuple[str, ...]
+    cond_var: tuple[str, ...]
+    detached: bool = False
+    copies: tuple[str, int] | None = None
+
+    @property
+    def text(self) -> str:
+        """The factor as it prints: ``p(x|z)``."""
+        name = f"sg[{self.law.name}]" if self.detached else self.law.name
+        return prob_text(name, self.var, self.cond_var)
+
+
+def prob_text(name: str, var: Sequence[str], cond_var: Sequence[str]) -> str:
+    """``name(var|cond_var)``.
+
+    Example:
+        >>> prob_text("p", ["x"], ["z", "y"])
+        'p(x|z,y)'
+    """
+    given = f"|{','.join(cond_var)}" if cond_var else ""
+    return f"{name}({','.join(var)}{given})"
+
+
+class Distribution(nn.Module):
+    """A law p(var | cond_var) over named variables.
+
+    Elementary laws derive from :class:`~ancestral.distributions.law.Law`; products, renamed,
+    marginalised, detached and copied laws are :class:`~ancestral.distributions.joint.Joint`.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    # -- what a law is over ---------------------------------------------------------------------
+    @property
+    def factors(self) -> tuple[Factor, ...]:
+        """The elementary laws whose product this is, in the order they were written."""
+        raise NotImplementedError
+
+    @property
+    def hidden(self) -> tuple[str, ...]:
+        """The variables that are integrated out."""
+        return ()
+
+    @property
+    def all_var(self) -> list[str]:
+        """The variables of all factors, hidden ones too."""
+        return [v for f in self.factors for v in f.var]
+
+    @property
+    def var(self) -> list[str]:
+        """The variables that the law is over."""
+        return [v for v in self.all_var if v not in self.hidden]
+
+    @property
+    def cond_var(self) -> list[str]:
+        """The variables that the law is conditioned on."""
+        drawn = set(self.all_var)
+        names = [c for f in self.factors for c in f.cond_var if c not in drawn]
+        return list(dict.fromkeys(names))
+
+    @property
+    def input_var(self) -> list[str]:
+        """The variables whose values must be given to draw: conditions, and data of empirical laws."""
+        data = [v for f in self.factors if f.law.is_data for v in f.var]
+        return self.cond_var + data
+
+    @property
+    def features_shape(self) -> torch.Size:
+        """The event shape, of a law with one factor."""
+        return eager.only_factor(self, "features_shape").law.features_shape
+
+    @property
+    def distribution_name(self) -> str:
+        """The name of the family: ``Normal``, ``Joint``."""
+        return type(self).__name__
+
+    @property
+    def prob_text(self) -> str:
+        """``p(x|z)``, as a formula refers to the law."""
+        return prob_text(self.name, self.var, self.cond_var)
+
+    @property
+    def has_reparam(self) -> bool:
+        """Whether every factor's draw is a differentiable function of its parameters."""
+        return all(f.law.reparametrised for f in self.factors)
+
+    # -- what can be asked of it ----------------------------------------------------------------
+    def sample(
+        self,
+        x_dict: Inputs = None,
+        batch_n: int | None = None,
+        sample_shape: Sequence[int] = (),
+        return_all: bool = True,
+        reparam: bool = False,
+        *,
+        sample_mean: bool = False,
+        generator: Generator = None,
+        **unknown: Any,
+    ) -> dict[str, Tensor]:
+        """Ancestral sampling: each factor is drawn after its parents.
+
+        Args:
+            x_dict: Values of ``input_var``: a dict, a tensor if there is one, or a list in order.
+            batch_n: Number of rows, for laws without conditions (default 1, or as many as given).
+            sample_shape: Leading axes of independent draws.
+            return_all: Whether the values in ``x_dict`` are returned too.
+            reparam: Keep the gradient from a draw to its parameters (the pathwise derivative).
+            sample_mean: Return means in place of draws, factor by factor.
+            generator: Source of randomness; torch's default generator if not given.
+
+        Returns:
+            Variable to tensor, shape ``(*sample_shape, batch, *event)``.
+
+        Raises:
+            MissingVariableError: If a condition is missing.
+            SamplingError: If a factor cannot be drawn from, or not with ``reparam=True``.
+        """
+        eager.refuse_options("sample", unknown, eager.SAMPLE_OPTIONS)
+        options = eager.SampleOptions(
+            batch_n, tuple(sample_shape), reparam, sample_mean, generator
+        )
+        return eager.sample(self, x_dict, options, return_all=return_all)
+
+    def sample_mean(self, x_dict: Inputs = None) -> Tensor:
+        """The mean of a law with one factor and one variable, shape ``(batch, *event)``."""
+        return eager.moment(self, x_dict, "mean_of")
+
+    def sample_variance(self, x_dict: Inputs = None) -> Tensor:
+        """The variance of a law with one factor and one variable, shape ``(batch, *event)``."""
+        return eager.moment(self, x_dict, "variance_of")
+
+    def get_log_prob(
+        self,
+        x_dict: Inputs,
+        sum_features: bool = True,
+        feature_dims: Sequence[int] | None = None,
+        **unknown: Any,
+    ) -> Tensor:
+        """The log density at given values; of a joint law, the sum over its factors.
+
+        Args:
+            x_dict: Values of ``var`` and ``cond_var``; others are ignored.
+            sum_features: Sum over the event axes. Without a declared ``features_shape`` these
+                are all axes but the first of the parameters.
+            feature_dims: Sum over these axes instead.
+
+        Returns:
+            Shape ``(*sample_shape, batch)``.
+
+        Raises:
+            MissingVariableError: If a value is missing.
+            DensityError: If a factor has no density, or a variable is integrated out.
+        """
+        eager.refuse_options("get_log_prob", unknown, ("sum_features", "feature_dims"))
+        return eager.log_prob(self, x_dict, sum_features=sum_features, feature_dims=feature_dims)
+
+    def get_entropy(self, x_dict: Inputs = None, sum_features: bool = True) -> Tensor:
+        """The entropy in nats, shape ``(batch,)``; of independent factors, the sum."""
+        return eager.entropy(self, x_dict, sum_features=sum_features)
+
+    def get_params(self, x_dict: Inputs = None) -> dict[str, Tensor]:
+        """The parameters given the conditions, of a law with one factor."""
+        return eager.get_params(self, x_dict)
+
+    # -- new laws from it -----------------------------------------------------------------------
+    def __mul__(self, other: "Distribution") -> "Joint":
+        """The product law by the chain rule, e.g. ``p(x|z)p(z) = p(x,z)``."""
+        from ancestral.distributions.joint import product
+
+        return product(self, other)
+
+    def replace_var(self, **renaming: str) -> "Joint":
+        """The same law with variables renamed outside; networks keep their argument names."""
+        from ancestral.distributions.rename import rename
+
+        return rename(self, renaming)
+
+    def marginalize_var(self, marginalize_list: str | Sequence[str]) -> "Joint":
+        """The law of the other variables, these integrated out. It can be drawn from."""
+        from ancestral.distributions.marginal import marginalize
+
+        return marginalize(self, as_names(marginalize_list, "marginalize_list"))
+
+    def detach(self) -> "Joint":
+        """The same law with gradients to its parameters cut; its draws are shared with the uncut law."""
+        from ancestral.distributions.joint import detach
+
+        return detach(self)
+
+    def iid(self, **copies: int) -> "Joint":
+        """K independent draws along a named axis, e.g. ``q.iid(k=50)``, as in IWAE."""
+        from ancestral.distributions.iid import iid
+
+        return iid(self, copies)
+
+    # -- the Loss API, one floor up -------------------------------------------------------------
+    def log_prob(self) -> "LogProb":
+        """The log density as a loss: ``log p(x|z)``."""
+        from ancestral.losses.prob import LogProb
+
+        return LogProb(self)
+
+    def prob(self) -> "Prob":
+        """The density as a loss: ``p(x|z)``."""
+        from ancestral.losses.prob import Prob
+
+        return Prob(self)
+
+    # -- how it reads ---------------------------------------------------------------------------
+    def latex(self) -> str:
+        """The law's formula in LaTeX: ``p(x,z) = p(x|z)p_{prior}(z)``."""
+        from ancestral.printing.law import latex
+
+        return latex(self)
+
+    def __str__(self) -> str:
+        """The law's formula and the networks under it."""
+        from ancestral.printing.law import describe
+
+        return describe(self)
+
+    def _repr_latex_(self) -> str:
+        from ancestral.printing.law import latex
+
+        return f"${latex(self)}$"

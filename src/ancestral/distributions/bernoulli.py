@@ -1,0 +1,123 @@
+r"""The Bernoulli law, :math:`P(x=1) = \pi`."""
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ancestral.distributions.constraints import Constraint, boolean, logit, unit_interval
+from ancestral.distributions.law import Law, Parameter, Params, identity
+
+
+class Bernoulli(Law):
+    r"""The Bernoulli law with independent components,
+    :math:`\log p(x) = x\log\pi + (1-x)\log(1-\pi)`.
+
+    Args:
+        var: Name of its variable.
+        cond_var: Names of its conditions.
+        name: How it prints.
+        features_shape: Event shape of a value.
+        probs: Probability :math:`\pi` of 1: a number, a tensor, an ``nn.Parameter``, or a
+            condition's name. At exactly 0 or 1 a log density is cut off at -100.
+        logits: :math:`\log\pi/(1-\pi)` in place of it; exact everywhere.
+        grey: Values between 0 and 1 are meant. The result is then not a likelihood.
+        net: A network of the conditions; one output tensor is the logits.
+
+    Example:
+        >>> p = Bernoulli(probs=0.25)
+        >>> p.get_log_prob({"x": torch.tensor([1.0, 0.0])}).exp()
+        tensor([0.2500, 0.7500])
+    """
+
+    domains = {"logits": logit, "probs": unit_interval}
+    split = {"logits": identity}
+    parametrisations = (("logits",), ("probs",))
+    noise = "uniform"
+
+    def __init__(
+        self,
+        var: str | Iterable[str] | None = None,
+        cond_var: str | Iterable[str] = (),
+        name: str = "p",
+        features_shape: Sequence[int] | None = None,
+        probs: Parameter = None,
+        logits: Parameter = None,
+        *,
+        grey: bool = False,
+        net: Callable[..., Any] | None = None,
+    ) -> None:
+        self.grey = grey
+        given = {"probs": probs, "logits": logits}
+        super().__init__(var, cond_var, name, features_shape, net, given)
+
+    def support(self, params: Params) -> Constraint | None:
+        """0 or 1; all of [0, 1] if grey values are meant."""
+        return unit_interval if self.grey else boolean
+
+    @staticmethod
+    def draw(noise: Tensor, probs: Any = None, logits: Any = None) -> Tensor:
+        """1 where uniform noise falls below the probability."""
+        pi = Bernoulli.mean_of(probs, logits)
+        return (noise < pi).to(noise.dtype)
+
+    @staticmethod
+    def log_density(x: Tensor, probs: Any = None, logits: Any = None) -> Tensor:
+        """The log density of each component."""
+        eta = torch.as_tensor(probs if logits is None else logits, dtype=x.dtype, device=x.device)
+        eta, x = torch.broadcast_tensors(eta, x)
+        if logits is None:  # torch cuts both logarithms off at -100, with a finite gradient
+            return -F.binary_cross_entropy(eta, x, reduction="none")
+        return -F.binary_cross_entropy_with_logits(eta, x, reduction="none")
+
+    @staticmethod
+    def mean_of(probs: Any = None, logits: Any = None) -> Any:
+        r""":math:`\pi`."""
+        return probs if logits is None else torch.as_tensor(logits).sigmoid()
+
+    @staticmethod
+    def variance_of(probs: Any = None, logits: Any = None) -> Any:
+        r""":math:`\pi(1-\pi)`."""
+        pi = Bernoulli.mean_of(probs, logits)
+        return pi * (1.0 - pi)
+
+    @staticmethod
+    def entropy_of(probs: Any = None, logits: Any = None) -> Any:
+        r""":math:`-\pi\log\pi - (1-\pi)\log(1-\pi)`."""
+        log_on, log_off = log_probs(probs, logits)
+        pi = torch.as_tensor(Bernoulli.mean_of(probs, logits))
+        return -pi * log_on - (1.0 - pi) * log_off
+
+    @staticmethod
+    def values(event: Sequence[int], like: Tensor) -> Tensor:
+        """All values of an event, shape ``(2 ** size, *event)``."""
+        size = int(torch.Size(event).numel())
+        table = list(itertools.product((0.0, 1.0), repeat=size))
+        return torch.tensor(table, dtype=like.dtype, device=like.device).reshape(-1, *event)
+
+
+def log_probs(probs: Any, logits: Any) -> tuple[Tensor, Tensor]:
+    r""":math:`\log\pi` and :math:`\log(1-\pi)`; from probabilities cut off at -100."""
+    if logits is not None:
+        eta = torch.as_tensor(logits)
+        return F.logsigmoid(eta), F.logsigmoid(-eta)
+    pi = torch.as_tensor(probs)
+    one, zero = torch.ones_like(pi), torch.zeros_like(pi)
+    return (
+        -F.binary_cross_entropy(pi, one, reduction="none"),
+        -F.binary_cross_entropy(pi, zero, reduction="none"),
+    )
+
+
+def kl_bernoulli(q: dict[str, Any], p: dict[str, Any]) -> Tensor:
+    r""":math:`\pi_q\log\frac{\pi_q}{\pi_p} + (1-\pi_q)\log\frac{1-\pi_q}{1-\pi_p}`."""
+    q_on, q_off = log_probs(q.get("probs"), q.get("logits"))
+    p_on, p_off = log_probs(p.get("probs"), p.get("logits"))
+    pi = torch.as_tensor(Bernoulli.mean_of(**q))
+    return pi * (q_on - p_on) + (1.0 - pi) * (q_off - p_off)
+
+
+Bernoulli.closed_kl = {Bernoulli: kl_bernoulli}

@@ -1,0 +1,128 @@
+"""Laws made from laws: products, and the rewriting of a product's factors.
+
+A :class:`Joint` is a product of factors with some variables integrated out. Renaming,
+marginalising, detaching and copying return a new one over the same elementary laws.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from torch import nn
+
+from ancestral.core.errors import VariableError
+from ancestral.core.names import listing
+from ancestral.distributions.base import Distribution, Factor
+
+
+class Joint(Distribution):
+    r"""A product of elementary laws, :math:`p(x,z) = p(x|z)\,p(z)`, by the chain rule.
+
+    Made by ``p * prior``; not built by hand.
+
+    Args:
+        factors: The elementary laws under their outer names.
+        hidden: The variables that are integrated out.
+        name: How the product prints; by default the factors' common name, else ``p``.
+        order: The order in which the variables print.
+
+    Raises:
+        VariableError: If two factors draw one variable, or the factors form a cycle.
+
+    Example:
+        >>> from ancestral.distributions import Normal
+        >>> p = Normal(var=["x"], cond_var=["z"], loc="z", scale=1.0)
+        >>> prior = Normal(var=["z"], loc=0.0, scale=1.0, name="p_{prior}")
+        >>> (p * prior).latex()
+        'p(x,z) = p(x|z)p_{prior}(z)'
+    """
+
+    def __init__(
+        self,
+        factors: Iterable[Factor],
+        hidden: tuple[str, ...] = (),
+        name: str | None = None,
+        order: tuple[str, ...] | None = None,
+    ) -> None:
+        factors = tuple(factors)
+        names = {f.law.name for f in factors}
+        super().__init__(name or (names.pop() if len(names) == 1 else "p"))
+        check_product(factors)
+        self._factors = factors
+        self._hidden = hidden
+        self._order = order
+        laws = list({id(f.law): f.law for f in factors}.values())
+        self.laws = nn.ModuleList(laws)
+
+    @property
+    def factors(self) -> tuple[Factor, ...]:
+        """The elementary laws whose product this is, in the order they were written."""
+        return self._factors
+
+    @property
+    def hidden(self) -> tuple[str, ...]:
+        """The variables that are integrated out."""
+        return self._hidden
+
+    @property
+    def all_var(self) -> list[str]:
+        """The variables of all factors, hidden ones too."""
+        written = [v for f in self._factors for v in f.var]
+        return sorted(written, key=self._order.index) if self._order else written
+
+    def rebuilt(self, factors: Iterable[Factor]) -> "Joint":
+        """The same product over other factors."""
+        return Joint(factors, self._hidden, self.name, self._order)
+
+
+def as_joint(dist: Distribution) -> Joint:
+    """An elementary law as a product of one factor."""
+    return dist if isinstance(dist, Joint) else Joint(dist.factors, name=dist.name)
+
+
+def product(left: Distribution, right: Distribution) -> Joint:
+    """The product of two laws that share no drawn variable."""
+    twice = sorted(set(left.all_var) & set(right.all_var))
+    if twice:
+        raise VariableError(
+            f"{left.prob_text} * {right.prob_text}: both draw {listing(twice)}. A product draws each "
+            f"variable once; rename one with replace_var({twice[0]}='...')."
+        )
+    hidden = (*left.hidden, *right.hidden)
+    seen = sorted(set(hidden) & {*left.cond_var, *right.cond_var})
+    if seen:
+        raise VariableError(
+            f"{left.prob_text} * {right.prob_text}: {listing(seen)} is integrated out in one and a "
+            f"condition of the other. Rename it with replace_var({seen[0]}='...')."
+        )
+    order = (*left.all_var, *right.all_var)
+    return Joint((*left.factors, *right.factors), hidden, order=order)
+
+
+def detach(dist: Distribution) -> Joint:
+    """The law with gradients to its parameters cut."""
+    return as_joint(dist).rebuilt(replace(f, detached=True) for f in dist.factors)
+
+
+def check_product(factors: tuple[Factor, ...]) -> None:
+    """Raise if the conditions of the factors form a cycle."""
+    parent = {v: f for f in factors for v in f.var}
+    state: dict[int, str] = {}
+
+    def visit(factor: Factor, path: tuple[Factor, ...]) -> None:
+        if state.get(id(factor)) == "done":
+            return
+        if state.get(id(factor)) == "open":
+            loop = path[path.index(factor) :]
+            raise VariableError(
+                f"{' '.join(f.text for f in loop)} is a cycle: "
+                f"{' needs '.join([*(f.var[0] for f in loop), loop[0].var[0]])}. In a product each "
+                "variable is drawn after its conditions; drop or rename one of these laws."
+            )
+        state[id(factor)] = "open"
+        for c in factor.cond_var:
+            if c in parent:
+                visit(parent[c], (*path, factor))
+        state[id(factor)] = "done"
+
+    for factor in factors:
+        visit(factor, ())

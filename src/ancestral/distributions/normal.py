@@ -1,0 +1,99 @@
+r"""The normal law, :math:`N(x; \mu, \sigma^2)`."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ancestral.distributions.constraints import positive, real
+from ancestral.distributions.law import Law, Parameter, identity
+
+HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
+
+
+def _log(scale: Tensor | float) -> Any:
+    return math.log(scale) if isinstance(scale, float) else scale.log()
+
+
+class Normal(Law):
+    r"""The normal law with independent components,
+    :math:`\log p(x) = -\frac{(x-\mu)^2}{2\sigma^2} - \log\sigma - \frac{1}{2}\log 2\pi`.
+
+    Args:
+        var: Name of its variable, e.g. ``["z"]``.
+        cond_var: Names of its conditions, e.g. ``["x"]``.
+        name: How it prints: ``q`` in ``q(z|x)``.
+        features_shape: Event shape of a value.
+        loc: Mean :math:`\mu`: a number, a tensor, an ``nn.Parameter``, or a condition's name.
+        scale: Standard deviation :math:`\sigma > 0`, likewise (not the variance).
+        net: A network of the conditions; of one output tensor the first half of the last axis is
+            the mean, the second half through softplus the standard deviation.
+
+    Example:
+        >>> prior = Normal(loc=0.0, scale=1.0, var=["z"], features_shape=[2])
+        >>> prior.get_log_prob({"z": torch.zeros(3, 2)})
+        tensor([-1.8379, -1.8379, -1.8379])
+    """
+
+    domains = {"loc": real, "scale": positive}
+    split = {"loc": identity, "scale": F.softplus}
+    reparametrised = True
+    noise = "normal"
+
+    def __init__(
+        self,
+        var: str | Iterable[str] | None = None,
+        cond_var: str | Iterable[str] = (),
+        name: str = "p",
+        features_shape: Sequence[int] | None = None,
+        loc: Parameter = None,
+        scale: Parameter = None,
+        *,
+        net: Callable[..., Any] | None = None,
+    ) -> None:
+        super().__init__(var, cond_var, name, features_shape, net, {"loc": loc, "scale": scale})
+
+    @staticmethod
+    def draw(noise: Tensor, loc: Any, scale: Any) -> Tensor:
+        r""":math:`\mu + \sigma\epsilon` with standard normal noise."""
+        return loc + scale * noise
+
+    @staticmethod
+    def log_density(x: Tensor, loc: Any, scale: Any) -> Tensor:
+        """The log density of each component."""
+        return -0.5 * ((x - loc) / scale) ** 2 - _log(scale) - HALF_LOG_TWO_PI
+
+    @staticmethod
+    def mean_of(loc: Any, scale: Any) -> Any:
+        r""":math:`\mu`."""
+        return loc
+
+    @staticmethod
+    def variance_of(loc: Any, scale: Any) -> Any:
+        r""":math:`\sigma^2`."""
+        return scale**2
+
+    @staticmethod
+    def entropy_of(loc: Any, scale: Any) -> Any:
+        r""":math:`\log\sigma + \frac{1}{2}\log 2\pi e`."""
+        return _log(scale) + (HALF_LOG_TWO_PI + 0.5)
+
+
+def kl_normal(q: dict[str, Any], p: dict[str, Any]) -> Tensor:
+    r""":math:`\log\frac{\sigma_p}{\sigma_q} + \frac{\sigma_q^2 + (\mu_q-\mu_p)^2}{2\sigma_p^2} - \frac12`."""
+    if p["loc"] == 0.0 and p["scale"] == 1.0 if _are_numbers(p) else False:
+        loc, scale = q["loc"], q["scale"]  # a standard normal: fewer kernels
+        return torch.as_tensor(0.5 * (scale * scale + loc * loc - 1.0) - _log(scale))
+    ratio = q["scale"] / p["scale"]
+    shift = (q["loc"] - p["loc"]) / p["scale"]
+    return torch.as_tensor(0.5 * (ratio * ratio + shift * shift - 1.0) - _log(ratio))
+
+
+def _are_numbers(params: dict[str, Any]) -> bool:
+    return all(isinstance(v, float) for v in params.values())
+
+
+Normal.closed_kl = {Normal: kl_normal}

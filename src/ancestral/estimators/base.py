@@ -1,0 +1,29 @@
+"""What an estimator is: how a draw is made, and the term that gives its gradient."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """How the gradient to a law's parameters is found.
+
+    ``how`` says how a draw is made: ``path`` (a differentiable function of the parameters),
+    ``cut`` (its gradient is cut, and :meth:`surrogate` gives it back) or ``table`` (every value
+    stands once, weighted by its probability).
+    """
+
+    how: ClassVar[str] = "path"
+    draws: int | None = None
+
+    def surrogate(self, f: Tensor, log_q: Tensor, axis: int | None) -> Tensor:
+        """A tensor with the value of ``f`` and the estimator's gradient.
+
+        Args:
+            f: The integrand at the draws.
+            log_q: The log density of the draws, differentiable, broadcastable to ``f``.
+            axis: The dimension of ``f`` that counts draws, or ``None`` for a single one.
+        """
+        return f

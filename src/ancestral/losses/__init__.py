@@ -1,0 +1,78 @@
+"""The Loss API: what is optimised, as frozen mathematics."""
+
+from ancestral.losses.node import (
+    Constant,
+    Function,
+    MaxLoss,
+    MinLoss,
+    Node,
+    Parameter,
+    Value,
+    ValueLoss,
+    norm,
+    sqnorm,
+    values,
+)
+from ancestral.losses.prob import (
+    KL,
+    CrossEntropy,
+    E,
+    Entropy,
+    Expectation,
+    H,
+    KullbackLeibler,
+    LogProb,
+    Prob,
+)
+from ancestral.losses.sugar import Loss
+
+__all__ = [
+    "ELBO",
+    "KL",
+    "Constant",
+    "CrossEntropy",
+    "E",
+    "Entropy",
+    "Enumerate",
+    "Expectation",
+    "Function",
+    "H",
+    "KullbackLeibler",
+    "LeaveOneOut",
+    "LogProb",
+    "Loss",
+    "MaxLoss",
+    "MinLoss",
+    "Node",
+    "Parameter",
+    "Pathwise",
+    "Prob",
+    "Score",
+    "Value",
+    "ValueLoss",
+    "norm",
+    "sqnorm",
+    "values",
+]
+
+_HIGHER = {
+    "ELBO": "ancestral.objectives.elbo",
+    "Pathwise": "ancestral.estimators.pathwise",
+    "Score": "ancestral.estimators.score",
+    "LeaveOneOut": "ancestral.estimators.score",
+    "Enumerate": "ancestral.estimators.enumerate",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Named objectives and estimators, which live on higher floors."""
+    if name in _HIGHER:
+        from importlib import import_module
+
+        return getattr(import_module(_HIGHER[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """What is public, loaded or not."""
+    return __all__

@@ -1,0 +1,76 @@
+"""Scope: which variables a loss leaves free, which it needs as input, and substitution."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ancestral.core.errors import VariableError, did_you_mean
+from ancestral.distributions import Distribution
+from ancestral.losses.node import Constant, Let, Node, Value
+from ancestral.losses.prob import (
+    CrossEntropy,
+    Entropy,
+    Expectation,
+    KullbackLeibler,
+    LogProb,
+    Prob,
+)
+
+Names = tuple[str, ...]
+
+
+def _ordered(*groups: Any) -> Names:
+    return tuple(dict.fromkeys(name for group in groups for name in group))
+
+
+def _data(law: Distribution) -> list[str]:
+    return [v for f in law.factors if f.law.is_data for v in f.var]
+
+
+def free(node: Any, *, data: bool = False) -> Names:
+    """The variables that a loss leaves free, in the order in which they appear.
+
+    Args:
+        node: The loss.
+        data: Count the variables of empirical laws too: they are bound, but must be given.
+    """
+    if isinstance(node, Value):
+        return (node.name,)
+    if isinstance(node, (LogProb, Prob)):
+        return _ordered(node.law.var, node.law.cond_var)
+    if isinstance(node, Expectation):
+        inside = [n for n in free(node.body, data=data) if n not in node.law.var]
+        return _ordered(node.law.cond_var, _data(node.law) if data else (), inside)
+    if isinstance(node, (KullbackLeibler, CrossEntropy)):
+        return _ordered(node.q.cond_var, [c for c in node.p.cond_var if c not in node.q.var])
+    if isinstance(node, Entropy):
+        return tuple(node.q.cond_var)
+    if isinstance(node, Let):
+        inside = [n for n in free(node.arg, data=data) if n not in node.names]
+        return _ordered(inside, *(free(b, data=data) for b in node.bindings))
+    return _ordered(*(free(child, data=data) for child in node.children))
+
+
+def inputs(node: Any) -> Names:
+    """The variables whose values must be given: free ones, and those of empirical laws."""
+    return free(node, data=True)
+
+
+def _check_names(node: Any, names: Mapping[str, Any], method: str) -> None:
+    known = inputs(node)
+    for name in names:
+        if name not in known:
+            raise VariableError(
+                f"{method}: {node} has no free variable {name!r}; {did_you_mean(name, known)}"
+            )
+
+
+def rename(node: Any, renaming: Mapping[str, str]) -> Node:
+    """The loss with free variables renamed, without capture by bound ones."""
+    _check_names(node, renaming, "replace_var")
+    return Let(tuple(renaming), tuple(Value(new) for new in renaming.values()), node)
+
+
+def fix(node: Any, constants: Mapping[str, float]) -> Node:
+    """The loss with free variables set to numbers."""
+    _check_names(node, constants, "constant_var")
+    return Let(tuple(constants), tuple(Constant(float(c)) for c in constants.values()), node)

@@ -1,0 +1,196 @@
+"""Rules for values and arithmetic: each node as a linear combination of registers."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from ancestral.core.axes import ROW, union
+from ancestral.core.errors import ScopeError, did_you_mean
+from ancestral.losses.chain import LogMeanExp
+from ancestral.losses.node import (
+    Add,
+    Apply,
+    Clamp,
+    Constant,
+    Detach,
+    Div,
+    Extremum,
+    Let,
+    Mul,
+    Neg,
+    Norm,
+    Planned,
+    Pow,
+    Reduce,
+    Sub,
+    Unary,
+    Value,
+)
+from ancestral.lowering.build import Flow, Sum
+from ancestral.lowering.context import Lowering, Scope, label
+from ancestral.printing import loss as loss_text
+from ancestral.program import instructions as ir
+
+
+def constant(lw: Lowering, node: Constant, scope: Scope) -> Sum:
+    if isinstance(node.value, Tensor):
+        value = node.value
+        source = Flow(frozenset({("tensor", id(value))}))
+        key = ("tensor", id(value))
+        return Sum({lw.build.emit(key, "c", (), lambda out: ir.Number(out, value), source): 1.0})
+    return Sum({}, node.value)
+
+
+def value(lw: Lowering, node: Value, scope: Scope) -> Sum:
+    if node.name in scope.values:
+        return replace(scope.values[node.name], is_loss=False)
+    return Sum({lw.input(node.name): 1.0}, is_loss=False)
+
+
+def apply(lw: Lowering, node: Apply, scope: Scope) -> Sum:
+    args = tuple(
+        lw.build.register(lw.lower(a, scope.below(node, i))) for i, a in enumerate(node.args)
+    )
+    slot = lw.build.function_slot(node.fn)
+    flow = Flow(frozenset({("function", slot)}))
+    for r in args:
+        flow = flow | lw.build.flow[r]
+    out = lw.build.emit(
+        ("call", slot, args),
+        node.fn.name,
+        union(*(r.axes for r in args)),
+        lambda out: ir.Call(out, slot, args, label(node)),
+        flow,
+    )
+    return Sum({out: 1.0}, is_loss=False)
+
+
+def add(lw: Lowering, node: Add, scope: Scope) -> Sum:
+    return _pair(lw, node, scope, 1.0)
+
+
+def sub(lw: Lowering, node: Sub, scope: Scope) -> Sum:
+    return _pair(lw, node, scope, -1.0)
+
+
+def _pair(lw: Lowering, node: Add | Sub, scope: Scope, sign: float) -> Sum:
+    left, right = _both(lw, node, scope)
+    return left.plus(right, sign)
+
+
+def _both(lw: Lowering, node: Any, scope: Scope) -> tuple[Sum, Sum]:
+    """Two operands; next to a term that is one number per row, a value must be so too."""
+    left = lw.lower(node.left, scope.below(node, 0))
+    right = lw.lower(node.right, scope.below(node, 1))
+    if left.terms and left.is_loss and not right.is_loss:
+        right = Sum({lw.scalar(node.right, right): 1.0})
+    if right.terms and right.is_loss and not left.is_loss:
+        left = Sum({lw.scalar(node.left, left): 1.0})
+    return left, right
+
+
+def neg(lw: Lowering, node: Neg, scope: Scope) -> Sum:
+    return lw.lower(node.arg, scope.below(node, 0)).times(-1.0)
+
+
+def mul(lw: Lowering, node: Mul, scope: Scope) -> Sum:
+    left, right = _both(lw, node, scope)
+    if left.number is not None:
+        return right.times(left.number)
+    if right.number is not None:
+        return left.times(right.number)
+    out = lw.build.elementwise("mul", (lw.build.register(left), lw.build.register(right)))
+    return Sum({out: 1.0}, is_loss=left.is_loss and right.is_loss)
+
+
+def div(lw: Lowering, node: Div, scope: Scope) -> Sum:
+    left, right = _both(lw, node, scope)
+    if right.number:
+        return left.times(1.0 / right.number)
+    out = lw.build.elementwise("div", (lw.build.register(left), lw.build.register(right)))
+    return Sum({out: 1.0}, is_loss=left.is_loss and right.is_loss)
+
+
+def pow(lw: Lowering, node: Pow, scope: Scope) -> Sum:
+    base = lw.lower(node.base, scope.below(node, 0))
+    exponent = float(node.exponent)
+    out = lw.build.elementwise("pow", (lw.build.register(base),), (exponent,))
+    return Sum({out: 1.0}, is_loss=base.is_loss)
+
+
+def unary(lw: Lowering, node: Unary, scope: Scope) -> Sum:
+    arg = lw.lower(node.arg, scope.below(node, 0))
+    return Sum(
+        {lw.build.elementwise(node.kind, (lw.build.register(arg),)): 1.0}, is_loss=arg.is_loss
+    )
+
+
+def clamp(lw: Lowering, node: Clamp, scope: Scope) -> Sum:
+    arg = lw.lower(node.arg, scope.below(node, 0))
+    out = lw.build.elementwise("clamp", (lw.build.register(arg),), (node.low, node.high))
+    return Sum({out: 1.0}, is_loss=arg.is_loss)
+
+
+def extremum(lw: Lowering, node: Extremum, scope: Scope) -> Sum:
+    left, right = _both(lw, node, scope)
+    out = lw.build.elementwise(node.which, (lw.build.register(left), lw.build.register(right)))
+    return Sum({out: 1.0}, is_loss=left.is_loss and right.is_loss)
+
+
+def norm(lw: Lowering, node: Norm, scope: Scope) -> Sum:
+    arg = lw.build.register(lw.lower(node.arg, scope.below(node, 0)))
+    key = ("norm", arg, node.squared)
+    out = lw.build.emit(key, "norm", arg.axes, lambda out: ir.Norm(out, arg, node.squared))
+    return Sum({out: 1.0})
+
+
+def reduce(lw: Lowering, node: Reduce, scope: Scope) -> Sum:
+    arg = lw.lower(node.arg, scope.below(node, 0))
+    return _reduced(lw, node, node.how, node.axis, arg, scope)
+
+
+def log_mean_exp(lw: Lowering, node: LogMeanExp, scope: Scope) -> Sum:
+    arg = lw.lower(node.arg, scope.below(node, 0))
+    return _reduced(lw, node, node.how, node.axis, arg, scope)
+
+
+def _reduced(lw: Lowering, node: Any, how: str, name: str | None, arg: Sum, scope: Scope) -> Sum:
+    register = lw.scalar(node.arg, arg)
+    if name is None:
+        axes = [a for a in register.axes if a.kind == ROW]
+        if not axes:
+            return Sum({register: 1.0})  # nothing is left to average: the value is one number
+        return Sum({lw.build.reduce(how, axes[0], register): 1.0})
+    if name not in scope.copies:
+        raise ScopeError(
+            f"{loss_text.text(node)}: nothing binds the axis {name!r}. It comes from a law with "
+            f"copies in an expectation around it, E(q.iid({name}=10), ...); "
+            f"{did_you_mean(name, scope.copies)}"
+        )
+    axis = scope.copies[name]
+    if axis in register.axes:
+        return Sum({lw.build.reduce(how, axis, register): 1.0})
+    if how in ("mean", "logmeanexp"):
+        return Sum({register: 1.0})  # no term depends on the copy
+    if how == "sum":
+        return Sum({register: float(axis.size or 1)})
+    return Sum({register: 1.0}, math.log(axis.size or 1))
+
+
+def detach(lw: Lowering, node: Detach, scope: Scope) -> Sum:
+    arg = lw.lower(node.arg, scope.below(node, 0))
+    return Sum({lw.build.cut(r): c for r, c in arg.terms.items()}, arg.bias, arg.is_loss)
+
+
+def let(lw: Lowering, node: Let, scope: Scope) -> Sum:
+    values = dict(scope.values)
+    for i, (name, binding) in enumerate(zip(node.names, node.bindings, strict=True)):
+        values[name] = lw.lower(binding, scope.below(node, i))
+    return lw.lower(node.arg, replace(scope.below(node, len(node.names)), values=values))
+
+
+def planned(lw: Lowering, node: Planned, scope: Scope) -> Sum:
+    choices = {**scope.choices, **{id(law): choice for law, choice in node.choices}}
+    return lw.lower(node.arg, replace(scope.below(node, 0), choices=choices))

@@ -1,0 +1,161 @@
+"""Building a program: registers, value numbering, and collected coefficients.
+
+Equal steps are emitted once: a step is known by its kind, its operands and the draw it makes.
+Sums stay symbolic as long as they can, so that equal terms meet in one coefficient.
+"""
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+
+from ancestral.core.axes import Axes, union
+from ancestral.distributions import Law
+from ancestral.losses import Function
+from ancestral.program import instructions as ir
+
+
+@dataclass(frozen=True)
+class CutPath:
+    """A gradient that a draw does not pass on: the draw, its law, and what lies behind it."""
+
+    draw: str
+    law: int
+    sources: frozenset[Hashable]
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Where the gradient of a register can come from, and which paths were cut without a word."""
+
+    sources: frozenset[Hashable] = frozenset()
+    cuts: frozenset[CutPath] = frozenset()
+
+    def __or__(self, other: "Flow") -> "Flow":
+        return Flow(self.sources | other.sources, self.cuts | other.cuts)
+
+
+@dataclass(frozen=True)
+class Sum:
+    """A linear combination of registers that has not been computed yet."""
+
+    terms: Mapping[ir.Register, float] = field(default_factory=dict)
+    bias: float = 0.0
+    is_loss: bool = True  # an event scalar by its kind; a value may have an event
+
+    def plus(self, other: "Sum", sign: float = 1.0) -> "Sum":
+        """The sum of two, equal terms collected."""
+        terms = dict(self.terms)
+        for register, c in other.terms.items():
+            terms[register] = terms.get(register, 0.0) + sign * c
+        return Sum(terms, self.bias + sign * other.bias, self.is_loss and other.is_loss)
+
+    def times(self, factor: float) -> "Sum":
+        """The combination scaled."""
+        return Sum(
+            {r: factor * c for r, c in self.terms.items()}, factor * self.bias, self.is_loss
+        )
+
+    @property
+    def number(self) -> float | None:
+        """The value, if it is a number."""
+        return None if self.terms else self.bias
+
+
+class Builder:
+    """Emits each step once, and follows where gradients come from."""
+
+    def __init__(self) -> None:
+        self.steps: list[ir.Step] = []
+        self.laws: list[Law] = []
+        self.functions: list[Function] = []
+        self.flow: dict[ir.Register, Flow] = {}
+        self._known: dict[Hashable, ir.Register] = {}
+        self._slots: dict[Hashable, int] = {}
+
+    def emit(
+        self,
+        key: Hashable,
+        name: str,
+        axes: Axes,
+        make: Callable[[ir.Register], ir.Step],
+        flow: Flow | None = None,
+    ) -> ir.Register:
+        """The register of a step; an equal step is not emitted again."""
+        if key in self._known:
+            return self._known[key]
+        register = ir.Register(name, axes)
+        step = make(register)
+        self.steps.append(step)
+        self._known[key] = register
+        if flow is None:
+            flow = Flow()
+            for operand in ir.Program.operands(step):
+                flow = flow | self.flow[operand]
+        self.flow[register] = flow
+        return register
+
+    def law_slot(self, law: Law) -> int:
+        """The slot of a law; two frozen laws with equal constants have one."""
+        key = ("law", law_key(law))
+        if key not in self._slots:
+            self._slots[key] = len(self.laws)
+            self.laws.append(law)
+        return self._slots[key]
+
+    def function_slot(self, function: Function) -> int:
+        """The slot of a function."""
+        key = ("function", id(function.net))
+        if key not in self._slots:
+            self._slots[key] = len(self.functions)
+            self.functions.append(function)
+        return self._slots[key]
+
+    # -- arithmetic ---------------------------------------------------------------------------
+    def register(self, value: Sum) -> ir.Register:
+        """The register of a linear combination."""
+        terms = tuple((c, r) for r, c in value.terms.items() if c != 0.0)
+        if not terms:
+            return self.number(value.bias)
+        if len(terms) == 1 and terms[0][0] == 1.0 and value.bias == 0.0:
+            return terms[0][1]
+        key = ("linear", tuple((c, r) for c, r in terms), value.bias)
+        flow = Flow()
+        for r in value.terms:  # a path behind a literal 0 is checked before it is dropped
+            flow = flow | self.flow[r]
+        axes = union(*(r.axes for _, r in terms))
+        return self.emit(key, "sum", axes, lambda out: ir.Linear(out, terms, value.bias), flow)
+
+    def number(self, value: float) -> ir.Register:
+        """The register of a number."""
+        return self.emit(("number", value), f"{value:g}", (), lambda out: ir.Number(out, value))
+
+    def elementwise(
+        self, op: str, args: tuple[ir.Register, ...], extra: tuple[float | None, ...] = ()
+    ) -> ir.Register:
+        """The register of an operation of each element."""
+        axes = union(*(r.axes for r in args))
+        return self.emit(
+            ("op", op, args, extra), op, axes, lambda out: ir.Elementwise(out, op, args, extra)
+        )
+
+    def reduce(self, how: str, axis: object, arg: ir.Register) -> ir.Register:
+        """The register of a reduction; the axis is one of the operand's."""
+        kept = tuple(a for a in arg.axes if a != axis)
+        found = next(a for a in arg.axes if a == axis)
+        return self.emit(
+            ("reduce", how, axis, arg), how, kept, lambda out: ir.Reduce(out, how, found, arg)
+        )
+
+    def cut(self, arg: ir.Register) -> ir.Register:
+        """The register of a value with its gradient cut."""
+        return self.emit(
+            ("cut", arg), f"sg[{arg.name}]", arg.axes, lambda out: ir.Cut(out, arg), Flow()
+        )
+
+
+def law_key(law: Law) -> Hashable:
+    """What makes two laws one: the object, or equal constants of a frozen law of one family."""
+    constants = law.constants()
+    if constants is None:
+        return id(law)
+    shape = law.declared_shape
+    return (type(law), law.moves, law.name, tuple(sorted(constants.items())), shape)

@@ -1,0 +1,68 @@
+"""Pass 2, draws: which expectations share a draw of a law.
+
+Two expectations are two integrals. They share a draw of a law unless one lies inside the other,
+or the smallest expression that holds both is not a sum. From left to right, each expectation
+takes the first draw that no conflicting one has.
+"""
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+
+from ancestral.losses.node import Node
+from ancestral.lowering.rewrite import is_sum
+
+Path = tuple[tuple[Node, int], ...]  # from the root: a node, and which child was taken
+
+
+def conflict(a: Path, b: Path) -> bool:
+    """Whether two expectations, given by the paths to them, must not share a draw."""
+    for (node, i), (_, j) in zip(a, b, strict=False):
+        if i != j:
+            return not is_sum(node)
+    return True  # one lies inside the other, or they are one
+
+
+@dataclass
+class Record:
+    """One draw of a law: what it is a draw of, who uses it, in how many copies it is made."""
+
+    key: Hashable
+    index: int  # among the draws of the same variable
+    depth: int
+    count: int | None
+    users: list[Path] = field(default_factory=list)
+
+
+class Ledger:
+    """All draws of a program.
+
+    Args:
+        counts: The numbers of draws that an earlier round of assignment has found, in order.
+    """
+
+    def __init__(self, counts: tuple[int | None, ...] = ()) -> None:
+        self._given = counts
+        self.records: list[Record] = []
+
+    def assign(self, key: Hashable, path: Path, depth: int, count: int | None) -> Record:
+        """The draw that an expectation takes."""
+        for record in self.records:
+            if record.key != key or any(conflict(path, user) for user in record.users):
+                continue
+            if count is not None and record.count not in (None, count):
+                continue
+            if record.depth != depth and (count is not None or record.count is not None):
+                continue
+            record.users.append(path)
+            record.count = count if record.count is None else record.count
+            return record
+        position = len(self.records)
+        planned = self._given[position] if position < len(self._given) else None
+        record = Record(key, position, depth, count if count is not None else planned, [path])
+        self.records.append(record)
+        return record
+
+    @property
+    def counts(self) -> tuple[int | None, ...]:
+        """How many copies of each draw are made."""
+        return tuple(r.count for r in self.records)

@@ -1,0 +1,163 @@
+"""A loss as a function: lowered once, called many times, with live weights."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ancestral.core.errors import DataError, MissingVariableError, OptionError, did_you_mean
+from ancestral.core.names import listing
+from ancestral.core.rng import Generator
+from ancestral.losses.node import Node
+from ancestral.losses.scope import inputs
+from ancestral.lowering.check import check_gradients, warn_plug_in
+from ancestral.lowering.lower import lower_with_flow
+from ancestral.printing import loss as loss_text
+from ancestral.program.instructions import Program
+from ancestral.runtime.interpret import Run, interpret
+from ancestral.runtime.watch import Watch
+
+OPTIONS = ("x_dict", "return_dict", "generator", "noise", "batch_n")
+
+
+class LossFunction:
+    """What ``loss.function()`` returns.
+
+    It is lowered at the first call, and again only if other values are given as scalars. The
+    first batch, and each new shape or dtype, is checked in full.
+
+    Args:
+        loss: The expression.
+        trained: Identities of the parameters whose gradient must be right; all if not given.
+
+    Example:
+        >>> from ancestral.distributions import Normal
+        >>> f = Normal(var=["x"], loc=0.0, scale=1.0).log_prob().function()
+        >>> f({"x": torch.zeros(2)})
+        tensor([-0.9189, -0.9189])
+    """
+
+    def __init__(self, loss: Any, *, trained: set[int] | None = None) -> None:
+        self.loss: Node = loss
+        self._trained = trained
+        self._inputs = inputs(loss)
+        self._programs: dict[frozenset[str], tuple[Program, Any]] = {}
+        self._seen: set[Any] = set()
+        self._checked: set[frozenset[str]] = set()
+        warn_plug_in(loss)
+
+    def program(self, scalars: frozenset[str] = frozenset()) -> Program:
+        """The program for these scalars."""
+        if scalars not in self._programs:
+            program, flow, _ = lower_with_flow(self.loss, scalars)
+            self._programs[scalars] = (program, flow)
+        return self._programs[scalars][0]
+
+    def check_gradients(self, scalars: frozenset[str] = frozenset()) -> None:
+        """Raise if a gradient path is cut without a word."""
+        if scalars not in self._checked:
+            program = self.program(scalars)
+            check_gradients(self.loss, program, self._programs[scalars][1], self._trained)
+            self._checked.add(scalars)
+
+    def __call__(
+        self,
+        x_dict: Mapping[str, Tensor] | None = None,
+        *,
+        return_dict: bool = False,
+        generator: Generator = None,
+        noise: Mapping[str, Tensor] | None = None,
+        batch_n: int | None = None,
+        **scalars: Any,
+    ) -> Any:
+        """The value at given data.
+
+        Args:
+            x_dict: Values of ``input_var``; others are ignored.
+            return_dict: Return the draws of the outermost expectations too.
+            generator: Source of randomness; torch's default generator if not given.
+            noise: Base noise by the name of the draw, as ``program()`` prints it.
+            batch_n: Number of rows where no data says it.
+            scalars: Values of parameters such as ``beta=0.5``.
+
+        Returns:
+            A tensor, differentiable; with ``return_dict`` a pair of it and a dict.
+        """
+        run, watch = self.prepare(x_dict, generator, noise, batch_n, scalars)
+        if torch.is_grad_enabled():
+            self.check_gradients(run.program.scalars)
+        value = interpret(run, watch)
+        if not return_dict:
+            return value
+        drawn = {v: run.values[r] for v, r in run.program.scope.items() if r in run.values}
+        return value, {**dict(run.data), **drawn}
+
+    def prepare(
+        self,
+        x_dict: Mapping[str, Tensor] | None,
+        generator: Generator,
+        noise: Mapping[str, Tensor] | None,
+        batch_n: int | None,
+        scalars: Mapping[str, Any],
+    ) -> tuple[Run, Watch | None]:
+        """A run over checked inputs; a watch comes with it if they are of a new kind."""
+        data = self._data(x_dict, scalars)
+        flat = frozenset(n for n in self._inputs if data[n].dim() == 0)
+        program = self.program(flat)
+        for name in noise or {}:
+            if name not in program.draws:
+                raise OptionError(
+                    f"noise={{{name!r}: ...}}: the loss makes no such draw; "
+                    f"{did_you_mean(name, program.draws)}"
+                )
+        key = (flat, tuple((n, data[n].shape, data[n].dtype) for n in self._inputs), batch_n)
+        run = Run(program, data, noise or {}, generator, batch_n)
+        if key in self._seen:
+            return run, None
+        self._seen.add(key)
+        return run, Watch()
+
+    def _data(
+        self, x_dict: Mapping[str, Tensor] | None, scalars: Mapping[str, Any]
+    ) -> dict[str, Tensor]:
+        if x_dict is not None and not isinstance(x_dict, Mapping):
+            raise DataError(
+                f"a batch is a dict of tensors, e.g. {{{self._inputs[0] if self._inputs else 'x'!r}: x}}; "
+                f"got {type(x_dict).__name__}."
+            )
+        given = dict(x_dict or {})
+        for name, value in scalars.items():
+            if name not in self._inputs:
+                known = [*self._inputs, *OPTIONS]
+                raise OptionError(
+                    f"{loss_text.text(self.loss)} has no parameter or option {name!r}; "
+                    f"{did_you_mean(name, known)}"
+                )
+            given[name] = value
+        missing = [n for n in self._inputs if n not in given]
+        if missing:
+            extra = [k for k in given if k not in self._inputs]
+            hints = {did_you_mean(m, extra) for m in missing}
+            hint = next((h for h in hints if h.startswith("did you mean")), "")
+            raise MissingVariableError(
+                f"{loss_text.text(self.loss)} needs a value for {listing(missing)}. "
+                f"Given: {listing(list(given))}. {hint}".rstrip()
+            )
+        return {n: _tensor(n, given[n]) for n in self._inputs}
+
+
+def _tensor(name: str, value: Any) -> Tensor:
+    if isinstance(value, Tensor):
+        return value
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return torch.tensor(float(value))
+    raise DataError(
+        f"the value of {name!r} must be a tensor or a number, got {type(value).__name__}; wrap it in "
+        "torch.as_tensor(...)."
+    )
+
+
+def evaluate(loss: Any, x_dict: Mapping[str, Tensor] | None, options: Mapping[str, Any]) -> Any:
+    """Lower and run once; what ``loss.eval`` does."""
+    return LossFunction(loss)(x_dict, **options)

@@ -1,0 +1,272 @@
+"""Rules for laws: densities, closed forms, and expectations, which bind the draws of a law."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ancestral.core.axes import COPY, PLAN, ROW, Axis, union
+from ancestral.core.errors import GradientError, OptionError, ScopeError
+from ancestral.distributions.base import Factor
+from ancestral.distributions.eager import parents_first
+from ancestral.estimators.base import Estimator
+from ancestral.estimators.score import Score
+from ancestral.losses.chain import ClosedForm
+from ancestral.losses.prob import Expectation, LogProb, Prob
+from ancestral.losses.scope import free
+from ancestral.lowering.build import CutPath, Flow, Sum, law_key
+from ancestral.lowering.context import Lowering, Scope, factor_label, label
+from ancestral.printing import loss as loss_text
+from ancestral.program import instructions as ir
+
+
+def log_prob(lw: Lowering, node: LogProb, scope: Scope) -> Sum:
+    """The sum of the factors' log densities."""
+    total = Sum()
+    for factor in node.law.factors:
+        total = total.plus(Sum({lw.density(factor, scope): 1.0}))
+    return total
+
+
+def prob(lw: Lowering, node: Prob, scope: Scope) -> Sum:
+    """The exponential of the log density."""
+    log = lw.build.register(log_prob(lw, LogProb(node.law), scope))
+    return Sum({lw.build.elementwise("exp", (log,)): 1.0})
+
+
+def closed_form(lw: Lowering, node: ClosedForm, scope: Scope) -> Sum:
+    """A closed form over the parameters of one or two laws."""
+    factors = [f for f in (node.q, node.p) if f is not None]
+    params = []
+    for f in factors:
+        register = lw.params(f, scope)
+        params.append(lw.build.cut(register) if f.detached else register)
+    slots = tuple(lw.build.law_slot(f.law) for f in factors)
+    registers = tuple(params)
+    out = lw.build.emit(
+        ("closed", node.which, slots, registers),
+        node.which,
+        union(*(r.axes for r in registers)),
+        lambda out: ir.Closed(out, node.which, slots, registers, node.q.var[0], label(node)),
+    )
+    return Sum({out: 1.0})
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A factor that an expectation has drawn: its value, and how its gradient is found."""
+
+    factor: Factor
+    value: ir.Register
+    estimator: Estimator | None
+    axis: Axis | None  # of draws, or of a table
+
+
+def expectation(lw: Lowering, node: Expectation, scope: Scope) -> Sum:
+    """Draw each factor parents first, lower the body with the draws bound, average."""
+    here = scope.below(node, -1)
+    values: dict[str, Sum] = dict(scope.values)
+    copies: dict[str, Axis] = dict(scope.copies)
+    drawn: list[Drawn] = []
+    row = _row_axis(lw, node, scope)
+    for factor in parents_first(node.law.factors):
+        inner = replace(here, values=values)
+        found = _draw(lw, node, factor, inner, row)
+        drawn += found
+        for one in found:
+            values[one.factor.var[0]] = Sum({one.value: 1.0})
+        if factor.copies:
+            copies[factor.copies[0]] = Axis(factor.copies[0], COPY, factor.copies[1])
+    values = {k: v for k, v in values.items() if k not in node.law.hidden or k in scope.values}
+    inside = replace(scope.below(node, 0), values=values, copies=copies, depth=scope.depth + 1)
+    body = lw.scalar(node.body, lw.lower(node.body, inside))
+    for factor in node.law.factors:
+        if factor.copies and Axis(factor.copies[0], COPY, factor.copies[1]) in body.axes:
+            k = factor.copies[0]
+            raise ScopeError(
+                f"{loss_text.text(node)}: the axis {k!r} of its copies is left free. Reduce it "
+                f'inside, e.g. .mean("{k}") or .exp().mean("{k}").log().'
+            )
+    body = _estimate(lw, body, drawn, replace(inside, path=()))
+    for axis in dict.fromkeys(d.axis for d in drawn if d.axis is not None and d.axis in body.axes):
+        body = lw.build.reduce("mean", axis, body)
+    if row in body.axes and not _keeps_rows(lw, node, scope):
+        body = lw.build.reduce("mean", row, body)
+    if scope.depth == 0:
+        lw.bound.update({d.factor.var[0]: d.value for d in drawn})
+    return Sum({body: 1.0})
+
+
+def _row_axis(lw: Lowering, node: Expectation, scope: Scope) -> Axis:
+    """The rows that an unconditional draw follows: those of what the expectation mentions."""
+    found: set[Axis] = set()
+    for name in free(node, data=True):
+        axes = _axes(lw, name, scope)
+        found |= {a for a in axes if a.kind == ROW}
+    if not found:
+        found = set(lw.plates.values())
+    if len(found) > 1:
+        names = ", ".join(sorted(lw.plates))
+        raise ScopeError(
+            f"{loss_text.text(node)}: its draws could follow the rows of either of two data sets "
+            f"({names}). Reduce each with .mean() before they meet."
+        )
+    return found.pop() if found else Axis("n", ROW)
+
+
+def _axes(lw: Lowering, name: str, scope: Scope) -> tuple[Axis, ...]:
+    if name in scope.values:
+        return union(*(r.axes for r in scope.values[name].terms))
+    return () if name in lw.scalars else (lw.plates[name],)
+
+
+def _keeps_rows(lw: Lowering, node: Expectation, scope: Scope) -> bool:
+    """Whether something that the expectation leaves free has rows."""
+    return any(a.kind == ROW for name in free(node) for a in _axes(lw, name, scope))
+
+
+def _draw(lw: Lowering, node: Expectation, factor: Factor, scope: Scope, row: Axis) -> list[Drawn]:
+    """The registers of a factor's variables."""
+    law = factor.law
+    if law.is_data:
+        singles = [replace(factor, var=(v,)) for v in factor.var]
+        return [Drawn(f, lw.input(f.var[0]), None, None) for f in singles]
+    params = lw.params(factor, scope)
+    if not law.domains:
+        out = []
+        for own, var in zip(law.var, factor.var, strict=True):
+            register = lw.build.emit(
+                ("pick", params, own), var, params.axes, lambda o, k=own: ir.Pick(o, params, k)
+            )
+            register = lw.build.cut(register) if factor.detached else register
+            out.append(Drawn(replace(factor, var=(var,)), register, None, None))
+        return out
+    chosen = _choice(lw, node, factor, scope)
+    if chosen.how == "table":
+        return [_table(lw, factor, params, chosen, scope)]
+    return [_one_draw(lw, node, factor, params, chosen, scope, row)]
+
+
+def _choice(lw: Lowering, node: Expectation, factor: Factor, scope: Scope) -> Estimator:
+    law = factor.law
+    chosen = scope.choices.get(id(law))
+    if chosen is None:
+        chosen = Estimator() if node.reparam else Score()
+    elif chosen.how == "path" and not law.reparametrised:
+        raise GradientError(
+            f"Pathwise() for {loss_text.text(node)}: a {law.distribution_name} has no pathwise "
+            "derivative. Use Enumerate() or Score(LeaveOneOut(), draws=4)."
+        )
+    if chosen.how == "table" and not hasattr(law.moves, "values"):
+        raise OptionError(
+            f"Enumerate() for {loss_text.text(node)}: the values of a {law.distribution_name} cannot be "
+            "enumerated. Use Score(...), or Pathwise() where the law allows it."
+        )
+    found: Estimator = chosen
+    return found
+
+
+def _key(lw: Lowering, factor: Factor, params: ir.Register, chosen: Estimator) -> Any:
+    """What makes two draws draws of one law: law, names, conditions, copies, way of drawing."""
+    how = chosen.how if factor.law.reparametrised else "cut"
+    how = "table" if chosen.how == "table" else how
+    return (law_key(factor.law), factor.var, params, factor.copies, how)
+
+
+def _table(
+    lw: Lowering, factor: Factor, params: ir.Register, chosen: Estimator, scope: Scope
+) -> Drawn:
+    var = factor.var[0]
+    key = _key(lw, factor, params, chosen)
+    record = lw.ledger.assign(key, scope.path, scope.depth, None)
+    axis = Axis(f"{var}={record.index}", PLAN, None, age=1000 + record.index)
+    slot = lw.build.law_slot(factor.law)
+    value = lw.build.emit(
+        ("table", record.index),
+        var,
+        (axis,),
+        lambda out: ir.Table(out, slot, params, factor_label(factor)),
+        Flow(),
+    )
+    return Drawn(factor, value, chosen, axis)
+
+
+def _one_draw(
+    lw: Lowering,
+    node: Expectation,
+    factor: Factor,
+    params: ir.Register,
+    chosen: Estimator,
+    scope: Scope,
+    row: Axis,
+) -> Drawn:
+    law, var = factor.law, factor.var[0]
+    count = node.draws if node.draws is not None else chosen.draws
+    record = lw.ledger.assign(_key(lw, factor, params, chosen), scope.path, scope.depth, count)
+    axis = None
+    if record.count is not None and record.count > 1:
+        axis = Axis("draws", PLAN, record.count, age=record.depth)
+    own = {row} | ({axis} if axis else set())
+    if factor.copies:
+        own.add(Axis(factor.copies[0], COPY, factor.copies[1]))
+    slot = lw.build.law_slot(law)
+    path = chosen.how == "path" and law.reparametrised
+    behind = lw.build.flow[params]
+    flow = (
+        behind
+        if path
+        else Flow(cuts=frozenset({CutPath(var, slot, behind.sources)}) | behind.cuts)
+    )
+    noise = _noise_name(lw, var, record.index)
+    value = lw.build.emit(
+        ("draw", record.index),
+        noise,
+        union(params.axes, own),
+        lambda out: ir.Draw(out, slot, params, noise, var, not path, factor_label(factor)),
+        flow,
+    )
+    lw.noise[noise] = value
+    value = lw.build.cut(value) if factor.detached else value
+    return Drawn(factor, value, chosen if chosen.how == "cut" else None, axis)
+
+
+def _noise_name(lw: Lowering, var: str, index: int) -> str:
+    """The name of a draw: its variable; of a second draw of it, with a number."""
+    before = [r for r in lw.ledger.records[:index] if r.key[1][0] == var and r.key[4] != "table"]
+    return f"{var}#{len(before) + 1}" if before else var
+
+
+def _estimate(lw: Lowering, body: ir.Register, drawn: list[Drawn], scope: Scope) -> ir.Register:
+    """The integrand with its score terms, and summed over its tables."""
+    inner: Mapping[str, Sum] = {
+        **scope.values,
+        **{d.factor.var[0]: Sum({d.value: 1.0}) for d in drawn},
+    }
+    scope = replace(scope, values=inner)
+    for d in reversed(drawn):
+        if d.estimator is None:
+            continue
+        if d.estimator.how == "table":
+            if d.axis not in body.axes:
+                continue  # the probabilities sum to one
+            log_q = lw.density(d.factor, scope)
+            weight = lw.build.elementwise("exp", (log_q,))
+            body = lw.build.reduce("sum", d.axis, lw.build.elementwise("mul", (weight, body)))
+            continue
+        slot = lw.build.law_slot(d.factor.law)
+        mine = [c for c in lw.build.flow[body].cuts if c.draw == d.factor.var[0] and c.law == slot]
+        if not mine:
+            continue  # the integrand does not depend on the draw
+        log_q = lw.density(d.factor, scope)
+        before = body
+        estimator, f, axis = d.estimator, body, d.axis
+        body = lw.build.emit(
+            ("surrogate", estimator, f, log_q),
+            before.name,
+            union(f.axes, log_q.axes),
+            lambda out, e=estimator, f=f, g=log_q, a=axis: ir.Surrogate(out, e, f, g, a),
+            Flow(
+                lw.build.flow[f].sources | lw.build.flow[log_q].sources,
+                frozenset(c for c in lw.build.flow[f].cuts if c not in mine),
+            ),
+        )
+    return body

@@ -1,0 +1,90 @@
+"""From an expression to a program: the passes in order."""
+
+from ancestral.losses.chain import ClosedForm, LogMeanExp
+from ancestral.losses.node import (
+    Add,
+    Apply,
+    Clamp,
+    Constant,
+    Detach,
+    Div,
+    Extremum,
+    Let,
+    Mul,
+    Neg,
+    Node,
+    Norm,
+    Planned,
+    Pow,
+    Reduce,
+    Sub,
+    Unary,
+    Value,
+)
+from ancestral.losses.prob import Expectation, LogProb, Prob
+from ancestral.losses.scope import inputs
+from ancestral.lowering import arithmetic, laws
+from ancestral.lowering.build import Flow
+from ancestral.lowering.check import check_names
+from ancestral.lowering.context import Lowering, Rules, Scope
+from ancestral.lowering.rewrite import rewrite
+from ancestral.printing.listing import listing
+from ancestral.program.instructions import Program, Register
+
+RULES: Rules = {
+    Constant: arithmetic.constant,
+    Value: arithmetic.value,
+    Apply: arithmetic.apply,
+    Add: arithmetic.add,
+    Sub: arithmetic.sub,
+    Neg: arithmetic.neg,
+    Mul: arithmetic.mul,
+    Div: arithmetic.div,
+    Pow: arithmetic.pow,
+    Unary: arithmetic.unary,
+    Clamp: arithmetic.clamp,
+    Extremum: arithmetic.extremum,
+    Norm: arithmetic.norm,
+    Reduce: arithmetic.reduce,
+    LogMeanExp: arithmetic.log_mean_exp,
+    Detach: arithmetic.detach,
+    Let: arithmetic.let,
+    Planned: arithmetic.planned,
+    LogProb: laws.log_prob,
+    Prob: laws.prob,
+    ClosedForm: laws.closed_form,
+    Expectation: laws.expectation,
+}
+
+
+def lower(node: Node, scalars: frozenset[str] = frozenset()) -> Program:
+    """The program of a loss; ``scalars`` are the given values that have no rows."""
+    return lower_with_flow(node, scalars)[0]
+
+
+def lower_with_flow(
+    node: Node, scalars: frozenset[str] = frozenset()
+) -> tuple[Program, Flow, dict[Register, Flow]]:
+    """The program, and where its gradient comes from."""
+    check_names(node)
+    tree = rewrite(node)
+    counts: tuple[int | None, ...] = ()
+    while True:  # a number of draws may be written to the right of where it takes effect
+        lw = Lowering(tree, RULES, scalars, counts)
+        result = lw.scalar(tree, lw.lower(tree, Scope()))
+        if lw.ledger.counts == counts or all(c is None for c in lw.ledger.counts):
+            break
+        counts = lw.ledger.counts
+    program = Program(
+        steps=tuple(lw.build.steps),
+        result=result,
+        laws=tuple(lw.build.laws),
+        functions=tuple(lw.build.functions),
+        inputs=inputs(node),
+        scalars=scalars,
+        draws=lw.noise,
+        scope=lw.bound,
+        shapes=lw.shapes,
+        reading=listing,
+    )
+    return program, lw.build.flow[result], lw.build.flow

@@ -1,0 +1,70 @@
+"""Pass 1, rewrite: an expression of the same meaning in the nodes that lowering knows.
+
+Divergences become closed forms and expectations (chain rule), whole powers of a Monte Carlo
+expectation become factors, so that each is a draw of its own, and logarithms of means of
+exponentials become one stable reduction.
+"""
+
+from ancestral.losses.chain import LogMeanExp, expand
+from ancestral.losses.node import Add, Constant, Div, Mul, Neg, Node, Pow, Reduce, Sub, Unary
+from ancestral.losses.prob import (
+    CrossEntropy,
+    Entropy,
+    Expectation,
+    KullbackLeibler,
+    LogProb,
+    Prob,
+)
+
+
+def rewrite(node: Node) -> Node:
+    """The expression in the nodes that lowering knows."""
+    if isinstance(node, (KullbackLeibler, CrossEntropy, Entropy)):
+        return rewrite(expand(node))
+    node = node.with_children([rewrite(child) for child in node.children])
+    if isinstance(node, Pow) and node.is_whole and has_expectation(node.base):
+        product = node.base
+        for _ in range(int(node.exponent) - 1):
+            product = Mul(product, node.base)
+        return product
+    if isinstance(node, Unary) and node.kind == "log":
+        return _log(node)
+    return node
+
+
+def _log(node: Unary) -> Node:
+    """log of a mean of exponentials, log of a density, log of an exponential."""
+    arg = node.arg
+    if isinstance(arg, Reduce) and arg.axis is not None:
+        inside = logarithm(arg.arg)
+        if inside is not None:
+            return LogMeanExp(f"log{arg.how}exp", arg.axis, inside)
+    direct = logarithm(arg)
+    return node if direct is None else direct
+
+
+def logarithm(node: Node) -> Node | None:
+    """The logarithm of a node that is an exponential, a density, or made of such; else ``None``."""
+    if isinstance(node, Unary) and node.kind == "exp":
+        return node.arg
+    if isinstance(node, Prob):
+        return LogProb(node.law)
+    if isinstance(node, (Mul, Div)):
+        left, right = logarithm(node.left), logarithm(node.right)
+        if left is None or right is None:
+            return None
+        return Add(left, right) if isinstance(node, Mul) else Sub(left, right)
+    if isinstance(node, Pow):
+        inside = logarithm(node.base)
+        return None if inside is None else Mul(Constant(float(node.exponent)), inside)
+    return None
+
+
+def has_expectation(node: Node) -> bool:
+    """Whether an expectation stands in the expression."""
+    return isinstance(node, Expectation) or any(has_expectation(c) for c in node.children)
+
+
+def is_sum(node: Node) -> bool:
+    """Whether expectations under different children of a node may share a draw."""
+    return isinstance(node, (Add, Sub, Neg))

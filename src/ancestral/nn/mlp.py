@@ -1,0 +1,39 @@
+"""A multilayer perceptron."""
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor, nn
+
+
+class MLP(nn.Sequential):
+    r"""Linear layers with an activation between them: :math:`W_L\,a(\dots a(W_1 x + b_1)) + b_L`.
+
+    Args:
+        in_features: Width of the input, shape ``(rows, in_features)``.
+        out_features: Width of the output.
+        hidden: Widths of the layers between.
+        activation: Makes the activation, e.g. ``nn.ReLU``.
+
+    Example:
+        >>> import torch
+        >>> MLP(4, 2, hidden=(8,))(torch.zeros(3, 4)).shape
+        torch.Size([3, 2])
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        hidden: Sequence[int] = (512, 512),
+        activation: Callable[[], nn.Module] = nn.ReLU,
+    ) -> None:
+        widths = (in_features, *hidden)
+        layers: list[nn.Module] = []
+        for before, after in zip(widths[:-1], widths[1:], strict=True):
+            layers += [nn.Linear(before, after), activation()]
+        super().__init__(*layers, nn.Linear(widths[-1], out_features))
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The output, shape ``(rows, out_features)``."""
+        out: Tensor = super().forward(input)
+        return out

@@ -1,0 +1,1 @@
+"""Floor 6: objectives: functions that compose losses."""

@@ -1,0 +1,1 @@
+"""Floor 5: one meaning, several readings: text, LaTeX, the program's listing."""

@@ -1,0 +1,74 @@
+r"""Laws as text and LaTeX: ``p(x,z) = p(x|z)p_{prior}(z)``, and the networks under them."""
+
+from collections.abc import Mapping, Sequence
+
+from ancestral.distributions import Distribution, Law
+from ancestral.distributions.base import Factor, prob_text
+from ancestral.printing.dialect import LATEX, TEXT, Dialect
+
+Names = Mapping[str, str]  # a variable and how it prints where it is not by its own name
+
+
+def factor(f: Factor, dialect: Dialect, names: Names | None = None) -> str:
+    """One factor: ``q(z|x)``; ``sg[q](z|x)`` if its parameters are detached."""
+    name = dialect.name(f.law.name)
+    if f.detached:
+        name = f"sg[{name}]" if not dialect.latex else f"\\mathrm{{sg}}[{name}]"
+    return _over(name, f.var, f.cond_var, dialect, names)
+
+
+def whole(law: Distribution, dialect: Dialect, names: Names | None = None) -> str:
+    """A law by its own name: ``p(x,z)``; a single factor as that factor prints."""
+    if len(law.factors) == 1 and not law.hidden and law.name == law.factors[0].law.name:
+        return factor(law.factors[0], dialect, names)
+    name = dialect.name(law.name)
+    if law.factors and all(f.detached for f in law.factors):
+        name = f"sg[{name}]" if not dialect.latex else f"\\mathrm{{sg}}[{name}]"
+    return _over(name, law.var, law.cond_var, dialect, names)
+
+
+def product(law: Distribution, dialect: Dialect, names: Names | None = None) -> str:
+    """A law as the product of its factors: ``p(x|z)p_{prior}(z)``."""
+    return "".join(factor(f, dialect, names) for f in law.factors)
+
+
+def _over(
+    name: str, var: Sequence[str], cond: Sequence[str], dialect: Dialect, names: Names | None
+) -> str:
+    names = names or {}
+
+    def spell(variables: Sequence[str]) -> list[str]:
+        return [names.get(v, dialect.name(v)) for v in variables]
+
+    return prob_text(name, spell(var), spell(cond))
+
+
+def equation(law: Distribution, dialect: Dialect) -> str:
+    """The law as an equation: a product or an integral on the right, if it is one."""
+    left = whole(law, dialect)
+    if isinstance(law, Law):
+        return left
+    right = product(law, dialect)
+    if law.hidden:
+        sign = "\\int " if dialect.latex else "∫ "
+        right = sign + right + "".join(f"d{dialect.name(h)}" for h in law.hidden)
+    return left if right == left else f"{left} = {right}"
+
+
+def latex(law: Distribution) -> str:
+    """The law's equation in LaTeX."""
+    return equation(law, LATEX)
+
+
+def describe(law: Distribution) -> str:
+    """The law's equation and the networks under it, as text."""
+    lines = ["Distribution:", f"  {equation(law, TEXT)}", "Network architecture:"]
+    seen: set[int] = set()
+    for f in law.factors:
+        own = f.law.prob_text
+        here = factor(f, TEXT)
+        lines.append(f"  {here}:" if here == own else f"  {here} -> {own}:")
+        body = repr(f.law).splitlines() if id(f.law) not in seen else ["(the same law as above)"]
+        lines += [f"    {line}" for line in body]
+        seen.add(id(f.law))
+    return "\n".join(lines)

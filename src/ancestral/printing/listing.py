@@ -1,0 +1,99 @@
+"""A program as text: each step on a line, each draw by name and who reads it."""
+
+from collections.abc import Callable
+from typing import Any
+
+from ancestral.printing.dialect import number
+from ancestral.program import instructions as ir
+
+
+def listing(program: ir.Program) -> str:
+    """The steps of a program in order."""
+    names = _names(program)
+    readers: dict[ir.Register, list[str]] = {}
+    for step in program.steps:
+        for r in ir.Program.operands(step):
+            readers.setdefault(r, []).append(names[step.out])
+    rows = []
+    for step in program.steps:
+        if isinstance(step, ir.Input):
+            kind = "scalar" if not step.out.axes else "data"
+        else:
+            kind = ""
+        what = LINES[type(step)](step, names)
+        axes = f"({','.join(str(a) for a in step.out.axes)})" if step.out.axes else ""
+        if isinstance(step, (ir.Draw, ir.Table)):
+            kind = "-> " + ", ".join(dict.fromkeys(readers.get(step.out, ["nobody"])))
+        sign = "~" if isinstance(step, ir.Draw) else "="
+        rows.append((names[step.out], sign, what, axes, kind))
+    widths = [max((len(row[i]) for row in rows), default=0) for i in (0, 2, 3)]
+    lines = [
+        f"{name:<{widths[0]}} {sign} {what:<{widths[1]}}  {axes:<{widths[2]}}  {kind}".rstrip()
+        for name, sign, what, axes, kind in rows
+    ]
+    return "\n".join([*lines, f"return {names[program.result]}"])
+
+
+def _names(program: ir.Program) -> dict[ir.Register, str]:
+    """A name for each register: of variables their own, of terms a letter of the alphabet."""
+    names: dict[ir.Register, str] = {}
+    taken: set[str] = set()
+    count = 0
+    for step in program.steps:
+        if isinstance(step, (ir.Input, ir.Draw, ir.Pick, ir.Table)):
+            name = step.out.name
+        elif isinstance(step, ir.Params):
+            name = f"θ_{step.out.name}"
+        else:
+            count += 1
+            name = f"t{count}"
+        base, i = name, 1
+        while name in taken:
+            i += 1
+            name = f"{base}'{i}"
+        taken.add(name)
+        names[step.out] = name
+    return names
+
+
+Names = dict[ir.Register, str]
+
+
+def _list(registers: tuple[ir.Register, ...], names: Names) -> str:
+    return ", ".join(names[r] for r in registers)
+
+
+def _linear(step: ir.Linear, names: Names) -> str:
+    out = ""
+    for c, r in step.terms:
+        sign = ("-" if c < 0 else "") if not out else (" - " if c < 0 else " + ")
+        out += sign + ("" if abs(c) == 1.0 else number(abs(c)) + " ") + names[r]
+    if step.bias:
+        out += (" - " if step.bias < 0 else " + ") + number(abs(step.bias))
+    return out
+
+
+def _elementwise(step: ir.Elementwise, names: Names) -> str:
+    args = _list(step.args, names)
+    extra = "".join(f", {'none' if e is None else number(e)}" for e in step.extra)
+    return f"{step.op}({args}{extra})"
+
+
+LINES: dict[type, Callable[[Any, Names], str]] = {
+    ir.Input: lambda s, n: "given",
+    ir.Number: lambda s, n: number(float(s.value)),
+    ir.Params: lambda s, n: f"parameters of {s.text}",
+    ir.Pick: lambda s, n: f"{s.key} of {n[s.params]}",
+    ir.Draw: lambda s, n: f"{s.text}" + (", gradient cut" if s.cut else ""),
+    ir.Table: lambda s, n: f"every value under {s.text}",
+    ir.Density: lambda s, n: f"log {s.text}",
+    ir.Closed: lambda s, n: f"{s.text}, closed form",
+    ir.Call: lambda s, n: f"{s.text}",
+    ir.Elementwise: _elementwise,
+    ir.Linear: _linear,
+    ir.Reduce: lambda s, n: f"{s.how} over {s.axis} of {n[s.arg]}",
+    ir.Norm: lambda s, n: f"{'squared ' if s.squared else ''}norm of {n[s.arg]}",
+    ir.Scalar: lambda s, n: f"{n[s.arg]}, one number per row",
+    ir.Cut: lambda s, n: f"sg[{n[s.arg]}]",
+    ir.Surrogate: lambda s, n: f"{n[s.f]} with {s.estimator} gradient by {n[s.log_q]}",
+}

@@ -1,0 +1,278 @@
+"""Losses as text and LaTeX, brackets from one precedence table."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ancestral.distributions import Distribution
+from ancestral.losses.chain import ClosedForm, LogMeanExp, expand, is_closed, one
+from ancestral.losses.node import (
+    Add,
+    Apply,
+    Clamp,
+    Constant,
+    Detach,
+    Div,
+    Extremum,
+    Let,
+    Mul,
+    Neg,
+    Norm,
+    Planned,
+    Pow,
+    Reduce,
+    Sub,
+    Unary,
+    Value,
+)
+from ancestral.losses.prob import (
+    CrossEntropy,
+    Entropy,
+    Expectation,
+    KullbackLeibler,
+    LogProb,
+    Prob,
+)
+from ancestral.printing import law
+from ancestral.printing.dialect import LATEX, TEXT, Dialect, number
+
+SUM, MINUS, PRODUCT, PREFIX, POWER, ATOM = range(6)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What surrounds a node: the written form, and how names print where they are bound."""
+
+    dialect: Dialect
+    names: Mapping[str, str] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
+
+
+Printed = tuple[str, int]  # a formula and its precedence
+
+
+def text(node: Any) -> str:
+    """A loss as Unicode text."""
+    return write(node, Context(TEXT))[0]
+
+
+def latex(node: Any) -> str:
+    """A loss in LaTeX."""
+    return write(node, Context(LATEX))[0]
+
+
+def write(node: Any, c: Context) -> Printed:
+    """A node as a formula with its precedence."""
+    return RULES[type(node)](node, c)
+
+
+def _at(node: Any, c: Context, least: int) -> str:
+    """A node's formula, in brackets if it binds less than ``least``."""
+    out, precedence = write(node, c)
+    return out if precedence >= least else c.dialect.bracket(out)
+
+
+def _number(value: float, c: Context) -> Printed:
+    if value < 0:
+        return c.dialect.minus(number(-value)), MINUS
+    return number(value), ATOM
+
+
+def _constant(node: Constant, c: Context) -> Printed:
+    return _number(float(node.value), c)
+
+
+def _value(node: Value, c: Context) -> Printed:
+    return c.names.get(node.name, c.dialect.name(node.name)), ATOM
+
+
+def _apply(node: Apply, c: Context) -> Printed:
+    args = [write(a, c)[0] for a in node.args]
+    name = c.dialect.name(node.fn.name)
+    return f"{name}({', '.join(args)})", ATOM
+
+
+def _add(node: Add, c: Context) -> Printed:
+    if isinstance(node.right, Neg):
+        return f"{_at(node.left, c, SUM)} - {_at(node.right.arg, c, PRODUCT)}", SUM
+    return f"{_at(node.left, c, SUM)} + {_at(node.right, c, PRODUCT)}", SUM
+
+
+def _sub(node: Sub, c: Context) -> Printed:
+    return f"{_at(node.left, c, SUM)} - {_at(node.right, c, PRODUCT)}", SUM
+
+
+def _neg(node: Neg, c: Context) -> Printed:
+    return c.dialect.minus(_at(node.arg, c, PRODUCT)), MINUS
+
+
+def _mul(node: Mul, c: Context) -> Printed:
+    left, right = node.left, node.right
+    if left is right:
+        return _pow(Pow(left, 2), c)
+    if isinstance(right, Constant) and not isinstance(left, Constant):
+        left, right = right, left
+    if isinstance(left, Constant) and float(left.value) < 0:
+        body = f"{number(-float(left.value))} {_at(right, c, PREFIX)}"
+        return c.dialect.minus(body), MINUS
+    return f"{_at(left, c, PRODUCT)} {_at(right, c, PREFIX)}", PRODUCT
+
+
+def _div(node: Div, c: Context) -> Printed:
+    if c.dialect.latex:
+        return c.dialect.fraction(write(node.left, c)[0], write(node.right, c)[0]), PRODUCT
+    return c.dialect.fraction(_at(node.left, c, PRODUCT), _at(node.right, c, POWER)), PRODUCT
+
+
+def _pow(node: Pow, c: Context) -> Printed:
+    exponent, precedence = _number(float(node.exponent), c)
+    if precedence < ATOM and not c.dialect.latex:
+        exponent = c.dialect.bracket(exponent)
+    return c.dialect.power(_at(node.base, c, ATOM), exponent), POWER
+
+
+def _unary(node: Unary, c: Context) -> Printed:
+    inside = write(node.arg, c)[0]
+    if node.kind == "abs":
+        return c.dialect.absolute(inside), ATOM
+    function = f"\\{node.kind}" if c.dialect.latex else node.kind
+    return c.dialect.call(function, inside), ATOM
+
+
+def _clamp(node: Clamp, c: Context) -> Printed:
+    bounds = [
+        f"{word}={number(b)}"
+        for word, b in (("min", node.low), ("max", node.high))
+        if b is not None
+    ]
+    return c.dialect.call("clamp", write(node.arg, c)[0], *bounds), ATOM
+
+
+def _extremum(node: Extremum, c: Context) -> Printed:
+    function = f"\\{node.which}" if c.dialect.latex else node.which
+    return c.dialect.call(function, write(node.left, c)[0], write(node.right, c)[0]), ATOM
+
+
+def _norm(node: Norm, c: Context) -> Printed:
+    out = c.dialect.norm(write(node.arg, c)[0])
+    return (c.dialect.power(out, "2"), POWER) if node.squared else (out, ATOM)
+
+
+def _reduce(node: Reduce, c: Context) -> Printed:
+    if node.axis is None:
+        return c.dialect.call(node.how, write(node.arg, c)[0]), ATOM
+    inside = _at(node.arg, c, PREFIX)
+    return c.dialect.series(node.axis, c.sizes.get(node.axis), node.how, inside), PREFIX
+
+
+def _detach(node: Detach, c: Context) -> Printed:
+    return c.dialect.detach(write(node.arg, c)[0]), ATOM
+
+
+def _let(node: Let, c: Context) -> Printed:
+    bound = dict(c.names)
+    for name, binding in zip(node.names, node.bindings, strict=True):
+        value = write(binding, c)[0]
+        is_number = isinstance(binding, Constant)
+        bound[name] = f"{c.dialect.name(name)}={value}" if is_number else value
+    return write(node.arg, replace(c, names=bound))
+
+
+def _planned(node: Planned, c: Context) -> Printed:
+    return write(node.arg, c)
+
+
+def _log_prob(node: LogProb, c: Context) -> Printed:
+    return c.dialect.log(law.whole(node.law, c.dialect, c.names)), PREFIX
+
+
+def _prob(node: Prob, c: Context) -> Printed:
+    return law.whole(node.law, c.dialect, c.names), ATOM
+
+
+def _inside(drawn: Distribution, c: Context) -> Context:
+    """The context inside an expectation: its variables print by their own names, copies indexed."""
+    names = {k: v for k, v in c.names.items() if k not in drawn.all_var}
+    sizes = dict(c.sizes)
+    for f in drawn.factors:
+        if f.copies:
+            axis, sizes[f.copies[0]] = f.copies[0], f.copies[1]
+            names.update({v: c.dialect.indexed(c.dialect.name(v), axis) for v in f.var})
+    return replace(c, names=names, sizes=sizes)
+
+
+def _expectation(node: Expectation, c: Context) -> Printed:
+    outer = {k: v for k, v in c.names.items() if k not in node.law.all_var}
+    marginal = law.whole(node.law, c.dialect, outer)
+    subscript = marginal if node.law.hidden else law.product(node.law, c.dialect, outer)
+    copied = [f for f in node.law.factors if f.copies]
+    if copied and copied[0].copies:
+        names = [c.dialect.name(v) for f in copied for v in f.var]
+        subscript = c.dialect.copies(names, copied[0].copies[1], subscript)
+    body = write(node.body, _inside(node.law, c))[0]
+    return c.dialect.expectation(subscript, body), ATOM
+
+
+def _unbound(names: Mapping[str, str], drawn: Distribution) -> dict[str, str]:
+    return {k: v for k, v in names.items() if k not in drawn.var}
+
+
+def _kl(node: KullbackLeibler, c: Context) -> Printed:
+    if not node.analytical:
+        return write(expand(node), c)
+    names = _unbound(c.names, node.q)
+    q, p = (law.whole(d, c.dialect, names) for d in (node.q, node.p))
+    return c.dialect.divergence(q, p), ATOM
+
+
+def _cross_entropy(node: CrossEntropy, c: Context) -> Printed:
+    if is_closed(node):
+        return write(Add(KullbackLeibler(node.q, node.p), Entropy(node.q)), c)
+    return write(Neg(Expectation(node.q, LogProb(node.p))), c)
+
+
+def _entropy(node: Entropy, c: Context) -> Printed:
+    if not node.analytical:
+        return write(expand(node), c)
+    return c.dialect.entropy(law.whole(node.q, c.dialect, _unbound(c.names, node.q))), ATOM
+
+
+def _closed(node: ClosedForm, c: Context) -> Printed:
+    q = one(node.q)
+    if node.p is None:
+        return write(Entropy(q), c)
+    return write(KullbackLeibler(q, one(node.p)), c)
+
+
+def _log_mean_exp(node: LogMeanExp, c: Context) -> Printed:
+    how = "mean" if "mean" in node.how else "sum"
+    return write(Unary("log", Reduce(how, node.axis, Unary("exp", node.arg))), c)
+
+
+RULES: dict[type, Callable[[Any, Context], Printed]] = {
+    Constant: _constant,
+    Value: _value,
+    Apply: _apply,
+    Add: _add,
+    Sub: _sub,
+    Neg: _neg,
+    Mul: _mul,
+    Div: _div,
+    Pow: _pow,
+    Unary: _unary,
+    Clamp: _clamp,
+    Extremum: _extremum,
+    Norm: _norm,
+    Reduce: _reduce,
+    Detach: _detach,
+    Let: _let,
+    Planned: _planned,
+    LogProb: _log_prob,
+    Prob: _prob,
+    Expectation: _expectation,
+    KullbackLeibler: _kl,
+    CrossEntropy: _cross_entropy,
+    Entropy: _entropy,
+    ClosedForm: _closed,
+    LogMeanExp: _log_mean_exp,
+}

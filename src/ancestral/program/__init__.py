@@ -1,0 +1,1 @@
+"""Floor 4: the instruction types of a lowered program."""

@@ -1,0 +1,228 @@
+"""A program: the flat list of steps that a loss is lowered to.
+
+Each step writes one register. A register's axes are known when the program is built; its event
+shape is whatever the networks and the data give. Laws and functions stand in slots, so that the
+steps hold no weights.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ancestral.core.axes import Axes, Axis
+from ancestral.distributions import Law
+
+
+class Label:
+    """A piece of text that is made when it is read."""
+
+    def __init__(self, make: Callable[[], str]) -> None:
+        self._make = make
+
+    def __str__(self) -> str:
+        return self._make()
+
+
+@dataclass(frozen=True, eq=False)
+class Register:
+    """Where a step puts its result: a tensor, or the parameters of a law."""
+
+    name: str
+    axes: Axes
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One instruction."""
+
+    out: Register
+
+
+@dataclass(frozen=True, eq=False)
+class Input(Step):
+    """The value of a data variable, or of a scalar (no axes)."""
+
+    var: str
+
+
+@dataclass(frozen=True, eq=False)
+class Number(Step):
+    """A number, or a 0-d tensor that may be trained."""
+
+    value: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Params(Step):
+    """The parameters of a law given its conditions: the network runs here."""
+
+    law: int
+    conditions: tuple[Register, ...]
+    text: Label
+
+
+@dataclass(frozen=True, eq=False)
+class Pick(Step):
+    """One variable of a deterministic law."""
+
+    params: Register
+    key: str
+
+
+@dataclass(frozen=True, eq=False)
+class Draw(Step):
+    """A draw as a function of base noise; ``own`` are the axes that this draw adds."""
+
+    law: int
+    params: Register
+    noise: str
+    var: str
+    cut: bool
+    text: Label
+
+
+@dataclass(frozen=True, eq=False)
+class Table(Step):
+    """All values of a discrete law, along an axis of their own."""
+
+    law: int
+    params: Register
+    text: Label
+
+
+@dataclass(frozen=True, eq=False)
+class Density(Step):
+    """The log density of a value, summed over the event."""
+
+    law: int
+    value: Register
+    params: Register
+    var: str
+    text: Label
+
+
+@dataclass(frozen=True, eq=False)
+class Closed(Step):
+    """A closed form over the parameters of one or two laws, summed over the event."""
+
+    which: str
+    laws: tuple[int, ...]
+    params: tuple[Register, ...]
+    var: str
+    text: Label
+
+
+@dataclass(frozen=True, eq=False)
+class Call(Step):
+    """A function at a point."""
+
+    fn: int
+    args: tuple[Register, ...]
+    text: Label
+
+
+@dataclass(frozen=True, eq=False)
+class Elementwise(Step):
+    """An operation of each element, axes aligned: ``mul``, ``div``, ``exp``, ``clamp``, ..."""
+
+    op: str
+    args: tuple[Register, ...]
+    extra: tuple[float | None, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Linear(Step):
+    """A sum of registers with number coefficients, plus a number."""
+
+    terms: tuple[tuple[float, Register], ...]
+    bias: float
+
+
+@dataclass(frozen=True, eq=False)
+class Reduce(Step):
+    """``mean``, ``sum`` or ``logmeanexp`` or ``logsumexp`` over an axis."""
+
+    how: str
+    axis: Axis
+    arg: Register
+
+
+@dataclass(frozen=True, eq=False)
+class Norm(Step):
+    """The norm of an event, or its square."""
+
+    arg: Register
+    squared: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Scalar(Step):
+    """The value as one number per row; an event of any other size is a ShapeError."""
+
+    arg: Register
+    squeeze: bool
+    text: Label
+
+
+@dataclass(frozen=True, eq=False)
+class Cut(Step):
+    """The value with its gradient cut."""
+
+    arg: Register
+
+
+@dataclass(frozen=True, eq=False)
+class Surrogate(Step):
+    """The integrand with an estimator's gradient in place of the draw's."""
+
+    estimator: Any
+    f: Register
+    log_q: Register
+    axis: Axis | None
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """The steps in order, what they compute with, and where the result stands.
+
+    Args:
+        steps: The instructions.
+        result: The register of the objective.
+        laws: The laws in their slots.
+        functions: The functions in their slots; each has a callable ``net``.
+        draws: Register of each draw, under the name of its noise.
+        scope: Register of each variable that the outermost expectations bound.
+        shapes: Event shapes that are declared, by variable.
+        reading: How the program prints.
+    """
+
+    steps: tuple[Step, ...]
+    result: Register
+    laws: tuple[Law, ...]
+    functions: tuple[Any, ...]
+    inputs: tuple[str, ...]
+    scalars: frozenset[str]
+    draws: dict[str, Register]
+    scope: dict[str, Register]
+    shapes: dict[str, tuple[int, ...]]
+    reading: Callable[["Program"], str] = field(repr=False)
+
+    def __str__(self) -> str:
+        """The listing: each step, each draw by name and who reads it."""
+        return self.reading(self)
+
+    @staticmethod
+    def operands(step: Step) -> tuple[Register, ...]:
+        """The registers that a step reads."""
+        found: list[Register] = []
+        for name, value in vars(step).items():
+            if name == "out":
+                continue
+            if isinstance(value, Register):
+                found.append(value)
+            elif isinstance(value, tuple):
+                for v in value:
+                    v = v[1] if isinstance(v, tuple) and len(v) == 2 else v
+                    if isinstance(v, Register):
+                        found.append(v)
+        return tuple(found)

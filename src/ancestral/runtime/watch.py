@@ -1,0 +1,204 @@
+"""What is checked while a program runs on the first batch, and on each new shape or dtype.
+
+Each step's result is looked at once: shapes, devices, domains of parameters, supports of values,
+and whether everything is finite. What is found is named by the term of the equation.
+"""
+
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ancestral.core.errors import (
+    DataError,
+    DeviceError,
+    LikelihoodWarning,
+    ShapeError,
+    SupportError,
+)
+from ancestral.program import instructions as ir
+from ancestral.runtime.interpret import ParamSet, Run
+
+
+class Watch:
+    """Checks of one run; keeps the event shapes that laws and data have given to variables."""
+
+    def __init__(self) -> None:
+        self.shapes: dict[str, tuple[tuple[int, ...], str]] = {}
+
+    def __call__(self, run: Run, step: ir.Step, value: Any) -> None:
+        """Look at the result of one step."""
+        if isinstance(step, ir.Input):
+            self._input(run, step, value)
+        elif isinstance(step, ir.Params):
+            self._params(run, step, value)
+        elif isinstance(step, ir.Draw):
+            finite(f"the draw {step.out.name} from {step.text}", value)
+        elif isinstance(step, ir.Density):
+            self._density(run, step, value)
+        elif isinstance(step, ir.Closed):
+            self._closed(run, step, value)
+        elif isinstance(step, ir.Call):
+            finite(str(step.text), value)
+        elif isinstance(step, ir.Elementwise) and step.op in ("log", "div", "exp", "pow"):
+            finite(f"{step.op} in the loss", value)
+
+    def _input(self, run: Run, step: ir.Input, value: Tensor) -> None:
+        rows = len(step.out.axes)
+        if value.dim() < rows:
+            raise ShapeError(
+                f"{step.var} has shape {tuple(value.shape)}, but its first axis must be rows."
+            )
+        for axis, size in zip(step.out.axes, value.shape, strict=False):
+            if run.rows[axis] != size:
+                first = next(
+                    s.var
+                    for s in run.program.steps
+                    if isinstance(s, ir.Input) and axis in s.out.axes and s.var in run.data
+                )
+                raise ShapeError(
+                    f"{step.var} has {size} rows and {first} has {run.rows[axis]}, but they meet in "
+                    "one term. Give them the same number of rows, or reduce each with .mean()."
+                )
+        finite(f"the data {step.var}", value, DataError)
+
+    def _params(self, run: Run, step: ir.Params, value: ParamSet) -> None:
+        law = run.program.laws[step.law]
+        tensors = {**value.rows, **value.fixed}
+        for r in step.conditions:
+            given = run.values[r]
+            weight = next((p for p in torch.nn.Module.parameters(law)), None)
+            if weight is not None and weight.device != given.device:
+                raise DeviceError(
+                    f"{step.text}: {r.name} is on {given.device}, its parameters are on "
+                    f"{weight.device}. Move the batch: {r.name}.to({str(weight.device)!r})."
+                )
+        for key, v in tensors.items():
+            domain = law.domains.get(key)
+            v = torch.as_tensor(v)
+            if domain is None:
+                finite(f"{key} of {step.text}", v)
+                continue
+            holds = domain.holds(v)
+            if not bool(holds.all()):
+                nan = " (NaN)" if v.is_floating_point() and bool(torch.isnan(v).any()) else ""
+                raise SupportError(
+                    f"{step.text}: {key} must be {domain.name}, got {_worst(v, holds)}{nan} at "
+                    f"{_where(holds)}. {domain.fix}".rstrip()
+                )
+        self._rows_fit(step, value)
+
+    def _rows_fit(self, step: ir.Params, value: ParamSet) -> None:
+        lead = len(step.out.axes)
+        for key, v in value.rows.items():
+            for other, w in value.fixed.items():
+                if not isinstance(w, Tensor) or w.dim() == 0:
+                    continue
+                event = tuple(v.shape[lead:])
+                try:
+                    fits = tuple(torch.broadcast_shapes(event, w.shape)) == event
+                except RuntimeError:
+                    fits = False
+                if not fits:
+                    raise ShapeError(
+                        f"{step.text}: {key} has shape {tuple(v.shape)}, event shape {event}, but "
+                        f"{other} has shape {tuple(w.shape)}, which does not fit it. Give both the "
+                        f"event shape {event}, rows in front."
+                    )
+
+    def _density(self, run: Run, step: ir.Density, value: Tensor) -> None:
+        law, found = run.program.laws[step.law], run.values[step.params]
+        x = run.values[step.value]
+        event = tuple(x.shape[len(step.value.axes) :])
+        of_law = list(found.event(len(step.params.axes)))
+        extra = law.moves.param_dims - law.moves.value_dims
+        of_law = of_law[: len(of_law) - extra] if extra else of_law
+        declared = run.program.shapes.get(step.var)
+        if declared is not None:
+            of_law = (
+                list(torch.broadcast_shapes(tuple(of_law), declared)) if not of_law else of_law
+            )
+        self.unify(
+            step.var, event, f"the value of {step.out.name.replace('log ', '')}'s {step.var}"
+        )
+        if of_law and tuple(of_law) != event:
+            raise ShapeError(
+                f"log {step.text}: {step.var} has event shape {event} (shape {tuple(x.shape)}), but "
+                f"the parameters of {step.text} have event shape {tuple(of_law)}. Make the network "
+                f"return {event}, or give {step.var} the event shape {tuple(of_law)}."
+            )
+        self._support(run, step, law, x, found)
+        finite(f"log {step.text}", value)
+
+    def _support(self, run: Run, step: ir.Density, law: Any, x: Tensor, found: ParamSet) -> None:
+        support = law.support({**found.rows, **found.fixed})
+        if support is None:
+            return
+        holds = support.holds(x)
+        if bool(holds.all()):
+            return
+        inside = hasattr(law, "grey") and bool(((x >= 0) & (x <= 1)).all())
+        if inside:
+            warnings.warn(
+                LikelihoodWarning(
+                    f"log {step.text}: {step.var} has values between 0 and 1, for which a Bernoulli "
+                    "is not a likelihood. Binarise the data, or say grey=True if it is meant."
+                ),
+                stacklevel=2,
+            )
+            return
+        raise SupportError(
+            f"log {step.text}: {step.var} must be {support.name}, got {_worst(x, holds)} at "
+            f"{_where(holds)}. {support.fix}".rstrip()
+        )
+
+    def _closed(self, run: Run, step: ir.Closed, value: Tensor) -> None:
+        events = [run.values[r].event(len(r.axes)) for r in step.params]
+        known = [e for e in events if e]
+        declared = run.program.shapes.get(step.var)
+        if declared:
+            known.append(tuple(declared))
+        if len(set(known)) > 1:
+            told = " and ".join(str(tuple(e)) for e in dict.fromkeys(known))
+            raise ShapeError(
+                f"{step.text}: its laws have different event shapes for {step.var}: {told}. Give "
+                "both laws the same (features_shape of the prior, width of the network)."
+            )
+        finite(str(step.text), value)
+
+    def unify(self, var: str, shape: tuple[int, ...], source: str) -> None:
+        """Raise if a variable has another event shape elsewhere."""
+        known, before = self.shapes.setdefault(var, (shape, source))
+        if known != shape:
+            raise ShapeError(
+                f"{var} has event shape {shape} in {source}, but {known} in {before}. A variable has "
+                "one event shape."
+            )
+
+
+def finite(what: str, value: Any, error: type[Exception] = SupportError) -> None:
+    """Raise if a result is not finite, naming the row."""
+    if not isinstance(value, Tensor) or not value.is_floating_point():
+        return
+    holds = torch.isfinite(value)
+    if bool(holds.all()):
+        return
+    kind = "NaN" if bool(torch.isnan(value).any()) else "infinite"
+    raise error(
+        f"{what} is {kind} at {_where(holds)} (shape {tuple(value.shape)}). Look at that row, or at "
+        "the network that made it."
+    )
+
+
+def _where(holds: Tensor) -> str:
+    if holds.dim() == 0:
+        return "its only entry"
+    index = tuple(int(i) for i in (~holds).nonzero()[0])
+    return f"index {index}" if len(index) > 1 else f"row {index[0]}"
+
+
+def _worst(value: Tensor, holds: Tensor) -> str:
+    if value.dim() > holds.dim():
+        return str([round(float(v), 4) for v in value[~holds][0].flatten()[:8]])
+    return f"{float(value[~holds].flatten()[0]):g}"
