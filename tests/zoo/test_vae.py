@@ -18,12 +18,12 @@ def test_formula_is_that_of_the_docstring():
 
 
 def test_a_short_run_beats_independent_pixels_on_held_out_digits():
-    """The baseline: each pixel a Bernoulli with its training mean, 28 nats or so."""
+    """The baseline: each pixel a Bernoulli with its training mean, 25 nats."""
     data = digits()
     share = data.train["x"].mean(0).clamp(1e-3, 1 - 1e-3).expand_as(data.test["x"])
     baseline = -F.binary_cross_entropy(share, data.test["x"], reduction="none").sum(-1).mean()
     recipe = vae(hidden=(128,), latent=8)
-    recipe.model.fit({"x": data.train["x"]}, epochs=12, progress=False)
+    recipe.model.fit({"x": data.train["x"]}, epochs=30, batch_size=64, progress=False)
     found = bound(recipe.objective, data.test, laws=(recipe.generative, recipe.posterior))
     assert found.mean > baseline + 2.0
     above = log_likelihood(recipe.generative, recipe.posterior, data.test, k=50)

@@ -38,6 +38,7 @@ FILES = {
     "config.json": "what was run: model, data, training, versions",
     "metrics.jsonl": "one line per epoch and per result",
     "weights.safetensors": "the trained weights",
+    "model.json": "the digest of the weights, the loss they were trained on",
     "samples.png": "images drawn from the model",
     "reconstructions.png": "test images and what the model makes of them",
     "latent.png": "the latent space in two dimensions, coloured by digit",

@@ -87,7 +87,7 @@ def fold(values: Sequence[torch.Tensor], axes: Sequence[Axes], want: Axes) -> li
 
 
 def unfold(value: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
-    """The inverse of :func:`fold` for a network's output: one batch axis back into several."""
+    """The inverse of :func:`fold` for an output: one batch axis back into several."""
     if len(sizes) == 1:
         return value
     return value.reshape(*sizes, *value.shape[1:])

@@ -1,7 +1,7 @@
 """Errors and warnings of Ancestral: each says what was written, what does not fit, what to do.
 
-Every class inherits the built-in exception that users of Python, PyTorch or Pixyz expect, so that
-``except ValueError`` keeps working, and :class:`AncestralError`, so that all can be caught at once.
+Every class inherits the built-in exception that users of Python, PyTorch or Pixyz expect, so
+that ``except ValueError`` keeps working, and :class:`AncestralError`, so that all can be caught at once.
 """
 
 from collections.abc import Iterable
@@ -45,6 +45,10 @@ class DataError(AncestralError, ValueError):
 
 class DeviceError(AncestralError, RuntimeError):
     """Tensors lie on different devices."""
+
+
+class NetworkError(AncestralError, RuntimeError):
+    """A network failed: the term it stands in and the shapes it was given are named."""
 
 
 class DensityError(AncestralError, NotImplementedError):
@@ -92,8 +96,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
         >>> did_you_mean("batch", ["loc", "scale"])
         'known: loc, scale'
     """
-    known = list(known)
-    near = get_close_matches(name, known, n=1)
+    known = list(dict.fromkeys(known))
+    near = [k for k in known if k.lower() == name.lower()] or get_close_matches(name, known, n=1)
     if near:
         return f"did you mean {near[0]!r}?"
     return "known: " + (", ".join(known) if known else "none")

@@ -113,8 +113,9 @@ class Distribution(nn.Module):
 
     @property
     def distribution_name(self) -> str:
-        """The name of the family: ``Normal``, ``Joint``."""
-        return type(self).__name__
+        """The name of the family: ``Normal``, ``Joint``; also of a class derived from it."""
+        own = (c.__name__ for c in type(self).__mro__ if c.__module__.startswith("ancestral."))
+        return next(own, type(self).__name__)
 
     @property
     def prob_text(self) -> str:

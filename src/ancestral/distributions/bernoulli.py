@@ -67,8 +67,9 @@ class Bernoulli(Law):
     @staticmethod
     def log_density(x: Tensor, probs: Any = None, logits: Any = None) -> Tensor:
         """The log density of each component."""
-        eta = torch.as_tensor(probs if logits is None else logits, dtype=x.dtype, device=x.device)
-        eta, x = torch.broadcast_tensors(eta, x)
+        eta = torch.as_tensor(probs if logits is None else logits, device=x.device)
+        dtype = torch.result_type(eta, x)
+        eta, x = torch.broadcast_tensors(eta.to(dtype), x.to(dtype))
         if logits is None:  # torch cuts both logarithms off at -100, with a finite gradient
             return -F.binary_cross_entropy(eta, x, reduction="none")
         return -F.binary_cross_entropy_with_logits(eta, x, reduction="none")

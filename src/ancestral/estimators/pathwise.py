@@ -1,4 +1,4 @@
-r"""The pathwise derivative (reparametrisation), :math:`\nabla E_q[f] = E_\epsilon[\nabla f(z(\epsilon))]`.
+r"""The pathwise derivative, :math:`\nabla E_q[f] = E_\epsilon[\nabla f(z(\epsilon))]`.
 
 Source: Kingma and Welling, Auto-Encoding Variational Bayes (2014), section 2.4.
 """

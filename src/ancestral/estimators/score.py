@@ -16,7 +16,7 @@ from ancestral.estimators.base import Estimator
 
 @dataclass(frozen=True)
 class LeaveOneOut:
-    r"""The mean of the other draws as baseline, :math:`b_i = \frac{1}{K-1}\sum_{j \ne i} f_j`: unbiased."""
+    r"""The mean of the other draws as baseline, :math:`b_i = \frac{1}{K-1}\sum_{j \ne i} f_j`."""
 
     def __call__(self, f: Tensor, axis: int | None) -> Tensor:
         """The baseline of each draw."""

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from ancestral.core.errors import ScopeError
 from ancestral.evaluation.estimate import Estimate, evaluation_mode, rows_of
-from ancestral.losses.node import Loss
+from ancestral.losses import Node
 
 
 @torch.no_grad()
 def bound(
-    objective: Loss,
+    objective: Node,
     data: Mapping[str, Tensor],
     *,
     laws: tuple[nn.Module, ...] = (),

@@ -20,11 +20,10 @@ from torch import Tensor
 from ancestral.core.errors import OptionError
 from ancestral.distributions.base import Distribution
 from ancestral.evaluation.estimate import Estimate, evaluation_mode, rows_of
-from ancestral.losses import E
-from ancestral.losses.node import Loss
+from ancestral.losses import E, Node
 
 
-def importance_bound(joint: Distribution, posterior: Distribution, k: int) -> Loss:
+def importance_bound(joint: Distribution, posterior: Distribution, k: int) -> Node:
     """E_{z_1..z_K ~ q}[log (1/K) sum_k p(x,z_k)/q(z_k|x)], one value per row.
 
     Args:

@@ -20,7 +20,7 @@ from ancestral.losses.prob import CrossEntropy, Entropy, Expectation, KullbackLe
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ClosedForm(Node):
-    """A divergence or entropy of elementary laws in closed form: ``which`` is ``kl`` or ``entropy``."""
+    """A closed form of elementary laws: ``which`` is ``kl`` or ``entropy``."""
 
     which: str
     q: Factor
@@ -29,7 +29,7 @@ class ClosedForm(Node):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LogMeanExp(Node):
-    """The logarithm of a mean or sum of exponentials over a named axis, as one stable reduction."""
+    """The logarithm of a mean or sum of exponentials over an axis, as one stable reduction."""
 
     how: str
     axis: str

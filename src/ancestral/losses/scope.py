@@ -5,6 +5,7 @@ from typing import Any
 
 from ancestral.core.errors import VariableError, did_you_mean
 from ancestral.distributions import Distribution
+from ancestral.losses.chain import ClosedForm
 from ancestral.losses.node import Constant, Let, Node, Value
 from ancestral.losses.prob import (
     CrossEntropy,
@@ -44,6 +45,9 @@ def free(node: Any, *, data: bool = False) -> Names:
         return _ordered(node.q.cond_var, [c for c in node.p.cond_var if c not in node.q.var])
     if isinstance(node, Entropy):
         return tuple(node.q.cond_var)
+    if isinstance(node, ClosedForm):
+        second = node.p.cond_var if node.p is not None else ()
+        return _ordered(node.q.cond_var, [c for c in second if c not in node.q.var])
     if isinstance(node, Let):
         inside = [n for n in free(node.arg, data=data) if n not in node.names]
         return _ordered(inside, *(free(b, data=data) for b in node.bindings))
@@ -74,3 +78,22 @@ def fix(node: Any, constants: Mapping[str, float]) -> Node:
     """The loss with free variables set to numbers."""
     _check_names(node, constants, "constant_var")
     return Let(tuple(constants), tuple(Constant(float(c)) for c in constants.values()), node)
+
+
+def value_names(node: Any) -> set[str]:
+    """The free names that stand only as values, never in a law: weights such as beta."""
+    return (_mentioned(node, Value) - _mentioned(node, Distribution)) & set(inputs(node))
+
+
+def _mentioned(node: Any, kind: type) -> set[str]:
+    found = {node.name} if isinstance(node, Value) and kind is Value else set()
+    if kind is Distribution:
+        laws = [getattr(node, k) for k in ("law", "q", "p") if hasattr(node, k)]
+        found |= {v for law in laws if isinstance(law, Distribution) for v in _over(law)}
+        if isinstance(node, Let):  # a renamed variable of a law
+            found |= {b.name for b in node.bindings if isinstance(b, Value)}
+    return found.union(*(_mentioned(child, kind) for child in node.children))
+
+
+def _over(law: Distribution) -> list[str]:
+    return [*law.all_var, *law.cond_var]

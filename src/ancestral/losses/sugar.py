@@ -22,188 +22,188 @@ class Loss:
     """An expression of the Loss API."""
 
     # -- arithmetic -----------------------------------------------------------------------------
-    def __add__(self, other: Operand) -> "Node":
+    def __add__(self: Any, other: Operand) -> "Node":
         from ancestral.losses import node
 
         return node.Add(self, other)
 
-    def __radd__(self, other: Operand) -> "Node":
+    def __radd__(self: Any, other: Operand) -> "Node":
         from ancestral.losses import node
 
         return node.Add(other, self)
 
-    def __sub__(self, other: Operand) -> "Node":
+    def __sub__(self: Any, other: Operand) -> "Node":
         from ancestral.losses import node
 
         return node.Sub(self, other)
 
-    def __rsub__(self, other: Operand) -> "Node":
+    def __rsub__(self: Any, other: Operand) -> "Node":
         from ancestral.losses import node
 
         return node.Sub(other, self)
 
-    def __mul__(self, other: Operand) -> "Node":
+    def __mul__(self: Any, other: Operand) -> "Node":
         from ancestral.losses import node
 
         return node.Mul(self, other)
 
-    def __rmul__(self, other: Operand) -> "Node":
+    def __rmul__(self: Any, other: Operand) -> "Node":
         from ancestral.losses import node
 
         return node.Mul(other, self)
 
-    def __truediv__(self, other: Operand) -> "Node":
+    def __truediv__(self: Any, other: Operand) -> "Node":
         from ancestral.losses import node
 
         return node.Div(self, other)
 
-    def __rtruediv__(self, other: Operand) -> "Node":
+    def __rtruediv__(self: Any, other: Operand) -> "Node":
         from ancestral.losses import node
 
         return node.Div(other, self)
 
-    def __pow__(self, exponent: Operand) -> "Node":
+    def __pow__(self: Any, exponent: Operand) -> "Node":
         from ancestral.losses import node
 
         return node.Pow(self, exponent)
 
-    def __neg__(self) -> "Node":
+    def __neg__(self: Any) -> "Node":
         from ancestral.losses import node
 
         return node.Neg(self)
 
     # -- functions ------------------------------------------------------------------------------
-    def abs(self) -> "Node":
+    def abs(self: Any) -> "Node":
         """The absolute value."""
         from ancestral.losses import node
 
         return node.Unary("abs", self)
 
-    def exp(self) -> "Node":
+    def exp(self: Any) -> "Node":
         """The exponential."""
         from ancestral.losses import node
 
         return node.Unary("exp", self)
 
-    def log(self) -> "Node":
+    def log(self: Any) -> "Node":
         """The natural logarithm."""
         from ancestral.losses import node
 
         return node.Unary("log", self)
 
-    def clamp(self, min: float | None = None, max: float | None = None) -> "Node":
+    def clamp(self: Any, min: float | None = None, max: float | None = None) -> "Node":
         """The value, cut off below ``min`` and above ``max``."""
         from ancestral.losses import node
 
         return node.Clamp(self, min, max)
 
-    def min(self, other: Operand) -> "Node":
+    def min(self: Any, other: Operand) -> "Node":
         """The smaller of two losses."""
         from ancestral.losses import node
 
         return node.Extremum("min", self, other)
 
-    def max(self, other: Operand) -> "Node":
+    def max(self: Any, other: Operand) -> "Node":
         """The larger of two losses, e.g. free bits: ``kl.max(0.5)``."""
         from ancestral.losses import node
 
         return node.Extremum("max", self, other)
 
-    def mean(self, axis: str | None = None) -> "Node":
+    def mean(self: Any, axis: str | None = None) -> "Node":
         """The mean over rows, or over a named axis such as ``"k"``."""
         from ancestral.losses import node
 
         return node.Reduce("mean", axis, self)
 
-    def sum(self, axis: str | None = None) -> "Node":
+    def sum(self: Any, axis: str | None = None) -> "Node":
         """The sum over rows, or over a named axis such as ``"k"``."""
         from ancestral.losses import node
 
         return node.Reduce("sum", axis, self)
 
-    def detach(self) -> "Node":
+    def detach(self: Any) -> "Node":
         """The same value, with its gradient cut: ``sg[...]``."""
         from ancestral.losses import node
 
         return node.Detach(self)
 
     # -- expectations and substitution ----------------------------------------------------------
-    def expectation(self, law: "Distribution", sample_shape: Any = None) -> "Node":
+    def expectation(self: Any, law: "Distribution", sample_shape: Any = None) -> "Node":
         """The expectation of this loss under a law: ``E(law, self)``."""
         from ancestral.losses import prob
 
         return prob.Expectation(law, self, sample_shape=sample_shape)
 
-    def estimate(self, choices: Mapping[Any, Any]) -> "Node":
+    def estimate(self: Any, choices: Mapping[Any, Any]) -> "Node":
         """The same equation with a gradient estimator attached to laws: ``{q: Enumerate()}``."""
         from ancestral.losses import plan
 
         return plan.attach(self, choices)
 
-    def replace_var(self, **renaming: str) -> "Node":
+    def replace_var(self: Any, **renaming: str) -> "Node":
         """The same loss of other variables: free ones are renamed, bound ones are not."""
         from ancestral.losses import scope
 
         return scope.rename(self, renaming)
 
-    def constant_var(self, constants: Mapping[str, float]) -> "Node":
+    def constant_var(self: Any, constants: Mapping[str, float]) -> "Node":
         """The same loss with free variables set to constants."""
         from ancestral.losses import scope
 
         return scope.fix(self, constants)
 
-    def simplify(self) -> "Node":
+    def simplify(self: Any) -> "Node":
         """An equal expression with closed forms where they exist; print it to see what it made."""
-        from ancestral.lowering import simplify
+        from ancestral.lowering.simplify import simplify
 
-        return simplify.simplify(self)
+        return simplify(self)
 
     @property
-    def input_var(self) -> list[str]:
+    def input_var(self: Any) -> list[str]:
         """The variables whose values must be given to evaluate the loss."""
         from ancestral.losses import scope
 
         return list(scope.inputs(self))
 
     # -- running --------------------------------------------------------------------------------
-    def eval(self, x_dict: Mapping[str, Tensor] | None = None, **options: Any) -> Any:
+    def eval(self: Any, x_dict: Mapping[str, Tensor] | None = None, **options: Any) -> Any:
         """The value at given data, differentiable; see :meth:`LossFunction.__call__`."""
         from ancestral.lowering import function
 
         return function.evaluate(self, x_dict, options)
 
-    def function(self, **options: Any) -> "LossFunction":
+    def function(self: Any, **options: Any) -> "LossFunction":
         """Lower once, call many times; the weights are live."""
         from ancestral.lowering import function
 
         return function.LossFunction(self, **options)
 
-    def program(self, **scalars: Any) -> "Program":
+    def program(self: Any, **scalars: Any) -> "Program":
         """The flat list of steps that will run."""
         from ancestral.lowering import lower
 
         return lower.lower(self, frozenset(scalars))
 
     # -- how it reads ---------------------------------------------------------------------------
-    def latex(self) -> str:
+    def latex(self: Any) -> str:
         """The equation in LaTeX."""
         from ancestral.printing import loss
 
         return loss.latex(self)
 
-    def __str__(self) -> str:
+    def __str__(self: Any) -> str:
         """The equation as text."""
         from ancestral.printing import loss
 
         return loss.text(self)
 
-    def __repr__(self) -> str:
+    def __repr__(self: Any) -> str:
         """The equation as text, with the kind of node."""
         from ancestral.printing import loss
 
         return f"<{type(self).__name__}: {loss.text(self)}>"
 
-    def _repr_latex_(self) -> str:
+    def _repr_latex_(self: Any) -> str:
         from ancestral.printing import loss
 
         return f"${loss.latex(self)}$"

@@ -1,1 +1,1 @@
-"""Floor 6: from an expression and a plan to a program, by named passes: rewrite, draws, lower, check."""
+"""Floor 6: from an expression and a plan to a program: rewrite, draws, lower, check."""

@@ -35,6 +35,7 @@ from ancestral.program import instructions as ir
 
 
 def constant(lw: Lowering, node: Constant, scope: Scope) -> Sum:
+    """A number adds to the bias; a trained 0-d tensor is a register."""
     if isinstance(node.value, Tensor):
         value = node.value
         source = Flow(frozenset({("tensor", id(value))}))
@@ -44,12 +45,14 @@ def constant(lw: Lowering, node: Constant, scope: Scope) -> Sum:
 
 
 def value(lw: Lowering, node: Value, scope: Scope) -> Sum:
+    """A bound or given variable, which may have an event."""
     if node.name in scope.values:
         return replace(scope.values[node.name], is_loss=False)
     return Sum({lw.input(node.name): 1.0}, is_loss=False)
 
 
 def apply(lw: Lowering, node: Apply, scope: Scope) -> Sum:
+    """A function at a point."""
     args = tuple(
         lw.build.register(lw.lower(a, scope.below(node, i))) for i, a in enumerate(node.args)
     )
@@ -68,10 +71,12 @@ def apply(lw: Lowering, node: Apply, scope: Scope) -> Sum:
 
 
 def add(lw: Lowering, node: Add, scope: Scope) -> Sum:
+    """The sum, equal terms collected."""
     return _pair(lw, node, scope, 1.0)
 
 
 def sub(lw: Lowering, node: Sub, scope: Scope) -> Sum:
+    """The difference, equal terms collected."""
     return _pair(lw, node, scope, -1.0)
 
 
@@ -85,17 +90,19 @@ def _both(lw: Lowering, node: Any, scope: Scope) -> tuple[Sum, Sum]:
     left = lw.lower(node.left, scope.below(node, 0))
     right = lw.lower(node.right, scope.below(node, 1))
     if left.terms and left.is_loss and not right.is_loss:
-        right = Sum({lw.scalar(node.right, right): 1.0})
+        right = Sum({lw.scalar(node.right, right, node.left): 1.0})
     if right.terms and right.is_loss and not left.is_loss:
-        left = Sum({lw.scalar(node.left, left): 1.0})
+        left = Sum({lw.scalar(node.left, left, node.right): 1.0})
     return left, right
 
 
 def neg(lw: Lowering, node: Neg, scope: Scope) -> Sum:
+    """The negative."""
     return lw.lower(node.arg, scope.below(node, 0)).times(-1.0)
 
 
 def mul(lw: Lowering, node: Mul, scope: Scope) -> Sum:
+    """A product; by a number, a scaling."""
     left, right = _both(lw, node, scope)
     if left.number is not None:
         return right.times(left.number)
@@ -106,6 +113,7 @@ def mul(lw: Lowering, node: Mul, scope: Scope) -> Sum:
 
 
 def div(lw: Lowering, node: Div, scope: Scope) -> Sum:
+    """A quotient; by a number, a scaling."""
     left, right = _both(lw, node, scope)
     if right.number:
         return left.times(1.0 / right.number)
@@ -114,6 +122,7 @@ def div(lw: Lowering, node: Div, scope: Scope) -> Sum:
 
 
 def pow(lw: Lowering, node: Pow, scope: Scope) -> Sum:
+    """A power by a number."""
     base = lw.lower(node.base, scope.below(node, 0))
     exponent = float(node.exponent)
     out = lw.build.elementwise("pow", (lw.build.register(base),), (exponent,))
@@ -121,6 +130,7 @@ def pow(lw: Lowering, node: Pow, scope: Scope) -> Sum:
 
 
 def unary(lw: Lowering, node: Unary, scope: Scope) -> Sum:
+    """exp, log or abs."""
     arg = lw.lower(node.arg, scope.below(node, 0))
     return Sum(
         {lw.build.elementwise(node.kind, (lw.build.register(arg),)): 1.0}, is_loss=arg.is_loss
@@ -128,18 +138,21 @@ def unary(lw: Lowering, node: Unary, scope: Scope) -> Sum:
 
 
 def clamp(lw: Lowering, node: Clamp, scope: Scope) -> Sum:
+    """The value cut off below and above."""
     arg = lw.lower(node.arg, scope.below(node, 0))
     out = lw.build.elementwise("clamp", (lw.build.register(arg),), (node.low, node.high))
     return Sum({out: 1.0}, is_loss=arg.is_loss)
 
 
 def extremum(lw: Lowering, node: Extremum, scope: Scope) -> Sum:
+    """The smaller or larger of two."""
     left, right = _both(lw, node, scope)
     out = lw.build.elementwise(node.which, (lw.build.register(left), lw.build.register(right)))
     return Sum({out: 1.0}, is_loss=left.is_loss and right.is_loss)
 
 
 def norm(lw: Lowering, node: Norm, scope: Scope) -> Sum:
+    """The norm of an event."""
     arg = lw.build.register(lw.lower(node.arg, scope.below(node, 0)))
     key = ("norm", arg, node.squared)
     out = lw.build.emit(key, "norm", arg.axes, lambda out: ir.Norm(out, arg, node.squared))
@@ -147,11 +160,13 @@ def norm(lw: Lowering, node: Norm, scope: Scope) -> Sum:
 
 
 def reduce(lw: Lowering, node: Reduce, scope: Scope) -> Sum:
+    """A mean or sum over rows or a named axis."""
     arg = lw.lower(node.arg, scope.below(node, 0))
     return _reduced(lw, node, node.how, node.axis, arg, scope)
 
 
 def log_mean_exp(lw: Lowering, node: LogMeanExp, scope: Scope) -> Sum:
+    """The logarithm of a mean or sum of exponentials."""
     arg = lw.lower(node.arg, scope.below(node, 0))
     return _reduced(lw, node, node.how, node.axis, arg, scope)
 
@@ -180,11 +195,13 @@ def _reduced(lw: Lowering, node: Any, how: str, name: str | None, arg: Sum, scop
 
 
 def detach(lw: Lowering, node: Detach, scope: Scope) -> Sum:
+    """The value with its gradient cut, term by term, so that draws stay shared."""
     arg = lw.lower(node.arg, scope.below(node, 0))
     return Sum({lw.build.cut(r): c for r, c in arg.terms.items()}, arg.bias, arg.is_loss)
 
 
 def let(lw: Lowering, node: Let, scope: Scope) -> Sum:
+    """The term with names bound to values of the outer scope."""
     values = dict(scope.values)
     for i, (name, binding) in enumerate(zip(node.names, node.bindings, strict=True)):
         values[name] = lw.lower(binding, scope.below(node, i))
@@ -192,5 +209,6 @@ def let(lw: Lowering, node: Let, scope: Scope) -> Sum:
 
 
 def planned(lw: Lowering, node: Planned, scope: Scope) -> Sum:
+    """The term with estimators chosen for laws."""
     choices = {**scope.choices, **{id(law): choice for law, choice in node.choices}}
     return lw.lower(node.arg, replace(scope.below(node, 0), choices=choices))

@@ -53,7 +53,7 @@ def check_names(node: Node) -> None:
             raise VariableError(
                 f"two different laws print as {text}: a {other.law.distribution_name} and a "
                 f"{f.law.distribution_name} with other parameters. Give one of them another name, "
-                "e.g. name='p_{prior}'."
+                f"e.g. name='{f.law.name}_2'."
             )
 
 
@@ -63,10 +63,13 @@ def warn_plug_in(node: Node) -> None:
     for function, expectation in _plug_ins(rewrite(node), {}):
         warnings.warn(
             PlugInWarning(
-                f"{loss_text.text(function)} is a non-linear function of the Monte Carlo estimate of "
-                f"{loss_text.text(expectation)}: its mean is not the formula's value. Use a closed "
+                f"{loss_text.text(function)} is a non-linear function of the Monte Carlo "
+                "estimate of "
+                f"{loss_text.text(expectation)}: its mean is not the formula's value. Use a "
+                "closed "
                 "form (.simplify()), .estimate({law: Enumerate()}) for a discrete law, or put the "
-                'function inside, E(q.iid(k=10), (...).mean("k").log()). If it is meant, write the '
+                'function inside, E(q.iid(k=10), (...).mean("k").log()). If it is meant, write '
+                "the "
                 "number of draws: E(q, f, sample_shape=[1])."
             ),
             stacklevel=4,
@@ -141,8 +144,10 @@ def _cut_message(node: Node, program: Program, cut: CutPath) -> str:
         choices.insert(0, "Enumerate() (exact)")
     return (
         f"in {loss_text.text(node)}: {cut.draw} is drawn from {law.prob_text}, a "
-        f"{law.distribution_name}, whose draws have no pathwise derivative, so the gradient to the "
+        f"{law.distribution_name}, whose draws have no pathwise derivative, so the gradient to "
+        "the "
         f"parameters behind {law.prob_text} would be lost. Choose how to estimate it: "
-        f".estimate({{{law.name}: ...}}) with {' or '.join(choices)}; or write {law.name}.detach() "
+        f".estimate({{{law.name}: ...}}) with {' or '.join(choices)}; or write "
+        f"{law.name}.detach() "
         "if no gradient is meant."
     )

@@ -55,8 +55,9 @@ class Lowering:
         """A node as a linear combination of registers."""
         return self.rules[type(node)](self, node, scope)
 
-    def scalar(self, node: Node, value: Sum) -> ir.Register:
+    def scalar(self, node: Node, value: Sum, beside: Node | None = None) -> ir.Register:
         """A node's value as one number per row, checked when it runs if its kind does not say."""
+        other = None if beside is None else label(beside)
         register = self.build.register(value)
         if value.is_loss:
             return register
@@ -64,7 +65,7 @@ class Lowering:
             ("scalar", register),
             register.name,
             register.axes,
-            lambda out: ir.Scalar(out, register, isinstance(node, Apply), label(node)),
+            lambda out: ir.Scalar(out, register, isinstance(node, Apply), label(node), other),
         )
 
     def value(self, name: str, scope: Scope) -> ir.Register:
@@ -114,10 +115,12 @@ class Lowering:
 
 
 def label(node: Node) -> ir.Label:
+    """How a node prints, made when it is read."""
     return ir.Label(lambda: loss_text.text(node))
 
 
 def factor_label(factor: Factor) -> ir.Label:
+    """How a factor prints, made when it is read."""
     return ir.Label(lambda: law_text.factor(factor, TEXT))
 
 

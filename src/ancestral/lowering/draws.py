@@ -5,8 +5,8 @@ or the smallest expression that holds both is not a sum. From left to right, eac
 takes the first draw that no conflicting one has.
 """
 
-from collections.abc import Hashable
 from dataclasses import dataclass, field
+from typing import Any
 
 from ancestral.losses.node import Node
 from ancestral.lowering.rewrite import is_sum
@@ -26,8 +26,8 @@ def conflict(a: Path, b: Path) -> bool:
 class Record:
     """One draw of a law: what it is a draw of, who uses it, in how many copies it is made."""
 
-    key: Hashable
-    index: int  # among the draws of the same variable
+    key: Any  # hashable
+    index: int
     depth: int
     count: int | None
     users: list[Path] = field(default_factory=list)
@@ -44,7 +44,7 @@ class Ledger:
         self._given = counts
         self.records: list[Record] = []
 
-    def assign(self, key: Hashable, path: Path, depth: int, count: int | None) -> Record:
+    def assign(self, key: Any, path: Path, depth: int, count: int | None) -> Record:
         """The draw that an expectation takes."""
         for record in self.records:
             if record.key != key or any(conflict(path, user) for user in record.users):

@@ -6,7 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ancestral.core.errors import DataError, MissingVariableError, OptionError, did_you_mean
+from ancestral.core.errors import (
+    AncestralError,
+    DataError,
+    MissingVariableError,
+    OptionError,
+    did_you_mean,
+)
 from ancestral.core.names import listing
 from ancestral.core.rng import Generator
 from ancestral.losses.node import Node
@@ -15,7 +21,8 @@ from ancestral.lowering.check import check_gradients, warn_plug_in
 from ancestral.lowering.lower import lower_with_flow
 from ancestral.printing import loss as loss_text
 from ancestral.program.instructions import Program
-from ancestral.runtime.interpret import Run, interpret
+from ancestral.runtime.interpret import interpret
+from ancestral.runtime.run import Run
 from ancestral.runtime.watch import Watch
 
 OPTIONS = ("x_dict", "return_dict", "generator", "noise", "batch_n")
@@ -87,7 +94,7 @@ class LossFunction:
         run, watch = self.prepare(x_dict, generator, noise, batch_n, scalars)
         if torch.is_grad_enabled():
             self.check_gradients(run.program.scalars)
-        value = interpret(run, watch)
+        value = execute(run, watch)
         if not return_dict:
             return value
         drawn = {v: run.values[r] for v, r in run.program.scope.items() if r in run.values}
@@ -123,7 +130,8 @@ class LossFunction:
     ) -> dict[str, Tensor]:
         if x_dict is not None and not isinstance(x_dict, Mapping):
             raise DataError(
-                f"a batch is a dict of tensors, e.g. {{{self._inputs[0] if self._inputs else 'x'!r}: x}}; "
+                "a batch is a dict of tensors, e.g. "
+                f"{{{self._inputs[0] if self._inputs else 'x'!r}: x}}; "
                 f"got {type(x_dict).__name__}."
             )
         given = dict(x_dict or {})
@@ -147,13 +155,30 @@ class LossFunction:
         return {n: _tensor(n, given[n]) for n in self._inputs}
 
 
+def execute(run: Run, watch: Watch | None) -> Tensor:
+    """Run a program; an error of torch in an unwatched run is named by its term."""
+    try:
+        return interpret(run, watch)
+    except RuntimeError as error:
+        if watch is not None or isinstance(error, (AncestralError, torch.OutOfMemoryError)):
+            raise
+        explain(run)
+        raise
+
+
+def explain(run: Run) -> None:
+    """Run again on the same noise, watched: raises if a term, a variable or a row is at fault."""
+    interpret(Run(run.program, run.data, run.drawn, run.generator, run.batch_n), Watch())
+
+
 def _tensor(name: str, value: Any) -> Tensor:
     if isinstance(value, Tensor):
         return value
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return torch.tensor(float(value))
     raise DataError(
-        f"the value of {name!r} must be a tensor or a number, got {type(value).__name__}; wrap it in "
+        f"the value of {name!r} must be a tensor or a number, got {type(value).__name__}; wrap "
+        "it in "
         "torch.as_tensor(...)."
     )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from ancestral.core.axes import COPY, PLAN, ROW, Axis, union
@@ -57,8 +58,9 @@ class Drawn:
 
     factor: Factor
     value: ir.Register
-    estimator: Estimator | None
-    axis: Axis | None  # of draws, or of a table
+    estimator: Estimator | None = None
+    axis: Axis | None = None  # of draws, or of a table
+    noise: str = ""  # the name of the draw
 
 
 def expectation(lw: Lowering, node: Expectation, scope: Scope) -> Sum:
@@ -76,7 +78,9 @@ def expectation(lw: Lowering, node: Expectation, scope: Scope) -> Sum:
             values[one.factor.var[0]] = Sum({one.value: 1.0})
         if factor.copies:
             copies[factor.copies[0]] = Axis(factor.copies[0], COPY, factor.copies[1])
-    values = {k: v for k, v in values.items() if k not in node.law.hidden or k in scope.values}
+    for name in node.law.hidden:  # drawn, but not seen: the name keeps its outer meaning
+        values.pop(name, None)
+        values.update({name: scope.values[name]} if name in scope.values else {})
     inside = replace(scope.below(node, 0), values=values, copies=copies, depth=scope.depth + 1)
     body = lw.scalar(node.body, lw.lower(node.body, inside))
     for factor in node.law.factors:
@@ -129,16 +133,15 @@ def _draw(lw: Lowering, node: Expectation, factor: Factor, scope: Scope, row: Ax
     law = factor.law
     if law.is_data:
         singles = [replace(factor, var=(v,)) for v in factor.var]
-        return [Drawn(f, lw.input(f.var[0]), None, None) for f in singles]
+        return [Drawn(f, lw.input(f.var[0])) for f in singles]
     params = lw.params(factor, scope)
     if not law.domains:
         out = []
         for own, var in zip(law.var, factor.var, strict=True):
-            register = lw.build.emit(
-                ("pick", params, own), var, params.axes, lambda o, k=own: ir.Pick(o, params, k)
-            )
+            make = partial(ir.Pick, params=params, key=own)
+            register = lw.build.emit(("pick", params, own), var, params.axes, make)
             register = lw.build.cut(register) if factor.detached else register
-            out.append(Drawn(replace(factor, var=(var,)), register, None, None))
+            out.append(Drawn(replace(factor, var=(var,)), register))
         return out
     chosen = _choice(lw, node, factor, scope)
     if chosen.how == "table":
@@ -158,7 +161,8 @@ def _choice(lw: Lowering, node: Expectation, factor: Factor, scope: Scope) -> Es
         )
     if chosen.how == "table" and not hasattr(law.moves, "values"):
         raise OptionError(
-            f"Enumerate() for {loss_text.text(node)}: the values of a {law.distribution_name} cannot be "
+            f"Enumerate() for {loss_text.text(node)}: the values of a {law.distribution_name} "
+            "cannot be "
             "enumerated. Use Score(...), or Pathwise() where the law allows it."
         )
     found: Estimator = chosen
@@ -176,6 +180,12 @@ def _table(
     lw: Lowering, factor: Factor, params: ir.Register, chosen: Estimator, scope: Scope
 ) -> Drawn:
     var = factor.var[0]
+    if factor.copies:
+        raise OptionError(
+            f"Enumerate() of {factor.text}: its {factor.copies[1]} copies cannot be enumerated "
+            "one by "
+            "one. Use Score(...), or one copy."
+        )
     key = _key(lw, factor, params, chosen)
     record = lw.ledger.assign(key, scope.path, scope.depth, None)
     axis = Axis(f"{var}={record.index}", PLAN, None, age=1000 + record.index)
@@ -209,14 +219,14 @@ def _one_draw(
     if factor.copies:
         own.add(Axis(factor.copies[0], COPY, factor.copies[1]))
     slot = lw.build.law_slot(law)
+    noise = _noise_name(lw, var, record.index)
     path = chosen.how == "path" and law.reparametrised
     behind = lw.build.flow[params]
     flow = (
         behind
         if path
-        else Flow(cuts=frozenset({CutPath(var, slot, behind.sources)}) | behind.cuts)
+        else Flow(cuts=frozenset({CutPath(noise, slot, behind.sources)}) | behind.cuts)
     )
-    noise = _noise_name(lw, var, record.index)
     value = lw.build.emit(
         ("draw", record.index),
         noise,
@@ -226,7 +236,7 @@ def _one_draw(
     )
     lw.noise[noise] = value
     value = lw.build.cut(value) if factor.detached else value
-    return Drawn(factor, value, chosen if chosen.how == "cut" else None, axis)
+    return Drawn(factor, value, chosen if chosen.how == "cut" else None, axis, noise)
 
 
 def _noise_name(lw: Lowering, var: str, index: int) -> str:
@@ -252,21 +262,21 @@ def _estimate(lw: Lowering, body: ir.Register, drawn: list[Drawn], scope: Scope)
             weight = lw.build.elementwise("exp", (log_q,))
             body = lw.build.reduce("sum", d.axis, lw.build.elementwise("mul", (weight, body)))
             continue
-        slot = lw.build.law_slot(d.factor.law)
-        mine = [c for c in lw.build.flow[body].cuts if c.draw == d.factor.var[0] and c.law == slot]
+        mine = [c for c in lw.build.flow[body].cuts if c.draw == d.noise]
         if not mine:
             continue  # the integrand does not depend on the draw
         log_q = lw.density(d.factor, scope)
-        before = body
-        estimator, f, axis = d.estimator, body, d.axis
+        for extra in log_q.axes:
+            if extra not in body.axes:  # one integrand of several draws: their joint density
+                log_q = lw.build.reduce("sum", extra, log_q)
         body = lw.build.emit(
-            ("surrogate", estimator, f, log_q),
-            before.name,
-            union(f.axes, log_q.axes),
-            lambda out, e=estimator, f=f, g=log_q, a=axis: ir.Surrogate(out, e, f, g, a),
+            ("surrogate", d.estimator, body, log_q),
+            body.name,
+            body.axes,
+            partial(ir.Surrogate, estimator=d.estimator, f=body, log_q=log_q, axis=d.axis),
             Flow(
-                lw.build.flow[f].sources | lw.build.flow[log_q].sources,
-                frozenset(c for c in lw.build.flow[f].cuts if c not in mine),
+                lw.build.flow[body].sources | lw.build.flow[log_q].sources,
+                frozenset(c for c in lw.build.flow[body].cuts if c not in mine),
             ),
         )
     return body

@@ -44,7 +44,7 @@ def _log(node: Unary) -> Node:
 
 
 def logarithm(node: Node) -> Node | None:
-    """The logarithm of a node that is an exponential, a density, or made of such; else ``None``."""
+    """The logarithm of an exponential, a density, or a product of such; else ``None``."""
     if isinstance(node, Unary) and node.kind == "exp":
         return node.arg
     if isinstance(node, Prob):

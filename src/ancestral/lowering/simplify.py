@@ -1,4 +1,4 @@
-r"""Closed forms in place of Monte Carlo: :math:`E_q[\log q - \log p] = KL[q\|p]` and its relatives.
+r"""Closed forms in place of Monte Carlo: :math:`E_q[\log q - \log p] = KL[q\|p]` and such.
 
 Only ``.simplify()`` makes such a change: an expectation is otherwise estimated as written.
 """

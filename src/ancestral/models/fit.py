@@ -162,7 +162,7 @@ def len_of(data: Any) -> int | None:
         return len(next(iter(data.values())))
     if isinstance(data, (tuple, list)) and data:
         return len(data[0])
-    inner = getattr(data, "dataset", None)
+    inner: Any = getattr(data, "dataset", None)
     return len(inner) if hasattr(inner, "__len__") else None
 
 

@@ -12,14 +12,12 @@ from ancestral.core.errors import GradientError, OptionError, TrainingError
 from ancestral.core.names import listing
 from ancestral.distributions import Distribution
 from ancestral.losses import Function, Node
-from ancestral.losses.node import Apply, Value
-from ancestral.losses.scope import inputs
+from ancestral.losses.node import Apply
+from ancestral.losses.scope import value_names
 from ancestral.lowering.check import laws_of
-from ancestral.lowering.function import LossFunction
+from ancestral.lowering.function import LossFunction, execute, explain
 from ancestral.models import checkpoint
 from ancestral.models.fit import Fitting, History
-from ancestral.runtime.interpret import Run, interpret
-from ancestral.runtime.watch import Watch
 
 
 class Model:
@@ -73,10 +71,10 @@ class Model:
         self.loss: Node = loss
         self.test_loss: Node = loss if test_loss is None else test_loss
         _check_all_trained(loss, self.distributions)
-        _check_scalar(loss)
         self._steps: dict[str, LossFunction] = {}
         self._probed = False
-        self._step("train").check_gradients(_likely_scalars(loss))
+        _check_scalar(self._step("train"), loss)
+        self._step("train").check_gradients(frozenset(value_names(loss)))
 
     @property
     def trained(self) -> list[nn.Parameter]:
@@ -116,10 +114,14 @@ class Model:
         step = self._step("train")
         run, watch = step.prepare(train_x_dict, generator, noise, batch_n, scalars)
         step.check_gradients(run.program.scalars)
-        loss = interpret(run, watch)
+        loss = execute(run, watch)
         _check_one_number(self.loss, loss)
         if not torch.isfinite(loss.detach()):
-            _explain(run, self.loss)
+            explain(run)
+            raise TrainingError(
+                f"{self.loss} is not finite, though each of its terms is: it overflows where they are "
+                "combined. Check the scale of its terms and the learning rate."
+            )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward(retain_graph=self.retain_graph)
         if not self._probed:
@@ -281,34 +283,12 @@ def _check_all_trained(loss: Node, modules: Iterable[nn.Module]) -> None:
             )
 
 
-def _likely_scalars(loss: Node) -> frozenset[str]:
-    """The free names that stand only as values: parameters such as a weight beta."""
-
-    def values(node: Any) -> set[str]:
-        own = {node.name} if isinstance(node, Value) else set()
-        return own.union(*(values(c) for c in node.children)) if node.children else own
-
-    in_laws = {v for law_ in _free_in_laws(loss) for v in law_}
-    return frozenset(n for n in inputs(loss) if n in values(loss) and n not in in_laws)
-
-
-def _free_in_laws(node: Any) -> list[list[str]]:
-    found = [[*f.var, *f.cond_var] for f in _factors(node)]
-    return found
-
-
-def _factors(node: Any) -> list[Any]:
-    from_here = [getattr(node, k).factors for k in ("law", "q", "p") if hasattr(node, k)]
-    below = [f for child in node.children for f in _factors(child)]
-    return [f for group in from_here for f in group] + below
-
-
-def _check_scalar(loss: Node) -> None:
-    program = LossFunction(loss).program(_likely_scalars(loss))
-    if program.result.axes:
+def _check_scalar(step: LossFunction, loss: Node) -> None:
+    """Raise if the loss keeps its rows; names that stand only as values are taken as weights."""
+    if step.program(frozenset(value_names(loss))).result.axes:
         raise TrainingError(
-            f"{loss} has one value per row; a model minimises one number. Write "
-            f"({loss}).mean(), or .sum()."
+            f"{loss} has one value per row; a model minimises one number. Write ({loss}).mean(), "
+            "or .sum()."
         )
 
 
@@ -318,16 +298,6 @@ def _check_one_number(loss: Node, value: Tensor) -> None:
             f"{loss} has shape {tuple(value.shape)}; a model minimises one number. Write .mean() "
             "around it, or .sum()."
         )
-
-
-def _explain(run: Run, loss: Node) -> None:
-    """Run a bad step again, checked, to name the term, the variable and the row."""
-    again = Run(run.program, run.data, run.drawn, None, run.batch_n)
-    interpret(again, Watch())
-    raise TrainingError(
-        f"{loss} is not finite, though each of its terms is: it overflows where they are combined. "
-        "Check the scale of its terms and the learning rate."
-    )
 
 
 def _optimizer(

@@ -1,6 +1,7 @@
 """A multilayer perceptron."""
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -29,7 +30,7 @@ class MLP(nn.Sequential):
     ) -> None:
         widths = (in_features, *hidden)
         layers: list[nn.Module] = []
-        for before, after in zip(widths[:-1], widths[1:], strict=True):
+        for before, after in pairwise(widths):
             layers += [nn.Linear(before, after), activation()]
         super().__init__(*layers, nn.Linear(widths[-1], out_features))
 

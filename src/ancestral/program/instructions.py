@@ -162,6 +162,7 @@ class Scalar(Step):
     arg: Register
     squeeze: bool
     text: Label
+    beside: Label | None = None
 
 
 @dataclass(frozen=True, eq=False)

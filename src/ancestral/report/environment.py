@@ -5,6 +5,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
+from ancestral._version import __version__
+
 PACKAGES = ("torch", "numpy", "safetensors", "pydantic")
 
 
@@ -18,7 +20,7 @@ def environment(device: str = "cpu") -> dict[str, str]:
         >>> sorted(environment())[:4]
         ['ancestral', 'device', 'numpy', 'pydantic']
     """
-    found = {"ancestral": _version("ancestral"), "python": platform.python_version()}
+    found = {"ancestral": __version__, "python": platform.python_version()}
     found |= {package: _version(package) for package in PACKAGES}
     # torch's own string tells the build (+cpu, +cu128), the package's does not always
     found["torch"] = str(torch.__version__)

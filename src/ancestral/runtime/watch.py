@@ -18,7 +18,7 @@ from ancestral.core.errors import (
     SupportError,
 )
 from ancestral.program import instructions as ir
-from ancestral.runtime.interpret import ParamSet, Run
+from ancestral.runtime.run import ParamSet, Run
 
 
 class Watch:
@@ -27,7 +27,12 @@ class Watch:
     def __init__(self) -> None:
         self.shapes: dict[str, tuple[tuple[int, ...], str]] = {}
 
-    def __call__(self, run: Run, step: ir.Step, value: Any) -> None:
+    def before(self, run: Run, step: ir.Step) -> None:
+        """Look at the operands of a density: outside its support torch may refuse or be silent."""
+        if isinstance(step, ir.Density):
+            self._value(run, step)
+
+    def after(self, run: Run, step: ir.Step, value: Any) -> None:
         """Look at the result of one step."""
         if isinstance(step, ir.Input):
             self._input(run, step, value)
@@ -36,7 +41,7 @@ class Watch:
         elif isinstance(step, ir.Draw):
             finite(f"the draw {step.out.name} from {step.text}", value)
         elif isinstance(step, ir.Density):
-            self._density(run, step, value)
+            finite(f"log {step.text}", value)
         elif isinstance(step, ir.Closed):
             self._closed(run, step, value)
         elif isinstance(step, ir.Call):
@@ -58,7 +63,8 @@ class Watch:
                     if isinstance(s, ir.Input) and axis in s.out.axes and s.var in run.data
                 )
                 raise ShapeError(
-                    f"{step.var} has {size} rows and {first} has {run.rows[axis]}, but they meet in "
+                    f"{step.var} has {size} rows and {first} has {run.rows[axis]}, but they meet "
+                    "in "
                     "one term. Give them the same number of rows, or reduce each with .mean()."
                 )
         finite(f"the data {step.var}", value, DataError)
@@ -103,11 +109,12 @@ class Watch:
                 if not fits:
                     raise ShapeError(
                         f"{step.text}: {key} has shape {tuple(v.shape)}, event shape {event}, but "
-                        f"{other} has shape {tuple(w.shape)}, which does not fit it. Give both the "
+                        f"{other} has shape {tuple(w.shape)}, which does not fit it. Give both "
+                        "the "
                         f"event shape {event}, rows in front."
                     )
 
-    def _density(self, run: Run, step: ir.Density, value: Tensor) -> None:
+    def _value(self, run: Run, step: ir.Density) -> None:
         law, found = run.program.laws[step.law], run.values[step.params]
         x = run.values[step.value]
         event = tuple(x.shape[len(step.value.axes) :])
@@ -124,14 +131,15 @@ class Watch:
         )
         if of_law and tuple(of_law) != event:
             raise ShapeError(
-                f"log {step.text}: {step.var} has event shape {event} (shape {tuple(x.shape)}), but "
-                f"the parameters of {step.text} have event shape {tuple(of_law)}. Make the network "
+                f"log {step.text}: {step.var} has event shape {event} (shape {tuple(x.shape)}), "
+                "but "
+                f"the parameters of {step.text} have event shape {tuple(of_law)}. Make the "
+                "network "
                 f"return {event}, or give {step.var} the event shape {tuple(of_law)}."
             )
-        self._support(run, step, law, x, found)
-        finite(f"log {step.text}", value)
+        self._support(step, law, x, found)
 
-    def _support(self, run: Run, step: ir.Density, law: Any, x: Tensor, found: ParamSet) -> None:
+    def _support(self, step: ir.Density, law: Any, x: Tensor, found: ParamSet) -> None:
         support = law.support({**found.rows, **found.fixed})
         if support is None:
             return
@@ -142,7 +150,8 @@ class Watch:
         if inside:
             warnings.warn(
                 LikelihoodWarning(
-                    f"log {step.text}: {step.var} has values between 0 and 1, for which a Bernoulli "
+                    f"log {step.text}: {step.var} has values between 0 and 1, for which a "
+                    "Bernoulli "
                     "is not a likelihood. Binarise the data, or say grey=True if it is meant."
                 ),
                 stacklevel=2,
@@ -172,7 +181,8 @@ class Watch:
         known, before = self.shapes.setdefault(var, (shape, source))
         if known != shape:
             raise ShapeError(
-                f"{var} has event shape {shape} in {source}, but {known} in {before}. A variable has "
+                f"{var} has event shape {shape} in {source}, but {known} in {before}. A variable "
+                "has "
                 "one event shape."
             )
 
@@ -186,8 +196,8 @@ def finite(what: str, value: Any, error: type[Exception] = SupportError) -> None
         return
     kind = "NaN" if bool(torch.isnan(value).any()) else "infinite"
     raise error(
-        f"{what} is {kind} at {_where(holds)} (shape {tuple(value.shape)}). Look at that row, or at "
-        "the network that made it."
+        f"{what} is {kind} at {_where(holds)} (shape {tuple(value.shape)}). "
+        + ("Mend or drop that row." if error is DataError else "Look at the network behind it.")
     )
 
 
@@ -199,6 +209,7 @@ def _where(holds: Tensor) -> str:
 
 
 def _worst(value: Tensor, holds: Tensor) -> str:
+    value = value.detach()
     if value.dim() > holds.dim():
         return str([round(float(v), 4) for v in value[~holds][0].flatten()[:8]])
     return f"{float(value[~holds].flatten()[0]):g}"

@@ -1,0 +1,317 @@
+"""What each instruction means: one function per kind, and the table that names them."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ancestral.core.axes import Axes, align, fold, lift, sum_event, unfold
+from ancestral.core.errors import AncestralError, NetworkError, ShapeError
+from ancestral.core.rng import NOISE
+from ancestral.distributions.closed_forms import closed_entropy, closed_kl
+from ancestral.program import instructions as ir
+from ancestral.runtime.run import ParamSet, Run
+
+
+def _together(run: Run, registers: tuple[ir.Register, ...], axes: Axes) -> list[Tensor]:
+    """Values with their axes aligned; an event scalar is lifted to meet an event."""
+    out = [align(run.values[r], r.axes, axes) if r.axes else run.values[r] for r in registers]
+    ranks = [run.values[r].dim() - len(r.axes) for r in registers]
+    event = max(ranks)
+    if event:
+        shapes = {tuple(run.values[r].shape[len(r.axes) :]) for r in registers} - {()}
+        if len(shapes) > 1:
+            told = " and ".join(f"{r.name} {tuple(run.values[r].shape)}" for r in registers)
+            raise ShapeError(f"event shapes do not fit: {told}. Bring them to one event shape.")
+        out = [
+            lift(v, len(axes) if r.axes else 0, event) if rank == 0 else v
+            for v, r, rank in zip(out, registers, ranks, strict=True)
+        ]
+    return out
+
+
+def _input(step: ir.Input, run: Run) -> Tensor:
+    value = run.data[step.var]
+    for axis, size in zip(step.out.axes, value.shape, strict=False):
+        run.rows.setdefault(axis, size)
+    return value
+
+
+def _number(step: ir.Number, run: Run) -> Tensor:
+    return step.value if isinstance(step.value, Tensor) else torch.tensor(step.value)
+
+
+def _params(step: ir.Params, run: Run) -> ParamSet:
+    law, axes = run.program.laws[step.law], step.out.axes
+    conditions = [run.values[r] for r in step.conditions]
+    if conditions:
+        conditions = fold(conditions, [r.axes for r in step.conditions], axes)
+    sizes = _sizes_of(run, step.conditions, axes)
+    batch = math.prod(sizes)
+    try:
+        out = law.params(conditions)
+    except RuntimeError as error:
+        raise _failed(step.text, [r.name for r in step.conditions], conditions, error) from error
+    fixed = {k: v for k, v in out.items() if not _has_rows(law, k) or not isinstance(v, Tensor)}
+    free = {k: v for k, v in out.items() if k not in fixed}
+    if not conditions:
+        return ParamSet({}, {**free, **fixed}, ())
+    rank = max((v.dim() for v in free.values()), default=0)
+    rows: dict[str, Tensor] = {}
+    for key, v in free.items():
+        if v.dim() < rank or v.dim() == 0:
+            fixed[key] = v  # follows the event alone, as in torch's broadcasting
+        elif v.shape[0] in (1, batch):
+            v = v.expand(batch, *v.shape[1:]) if v.shape[0] != batch else v
+            rows[key] = unfold(v, sizes) if axes else v[0]
+        else:
+            raise ShapeError(
+                f"{step.text}: the network returned {key} of shape {tuple(v.shape)} for {batch} "
+                "rows. "
+                f"Its first axis must be the rows: ({batch}, ...)."
+            )
+    if axes and not rows:  # nothing depends on the rows: every row has the same parameters
+        like = law.anchor()
+        rows = {
+            k: torch.as_tensor(v, dtype=like.dtype, device=like.device).expand(
+                *sizes, *(v.shape if isinstance(v, Tensor) else ())
+            )
+            for k, v in fixed.items()
+        }
+        fixed = {}
+    return ParamSet(rows if axes else {}, fixed if axes else {**rows, **fixed}, sizes)
+
+
+def _failed(
+    text: object, names: list[str], args: list[Tensor], error: RuntimeError
+) -> RuntimeError:
+    """The error of a network, with the term and the shapes; our own errors as they are."""
+    if isinstance(error, (AncestralError, torch.OutOfMemoryError)):
+        return error
+    given = ", ".join(f"{n} {tuple(v.shape)}" for n, v in zip(names, args, strict=True))
+    return NetworkError(
+        f"the network of {text} failed on {given or 'no input'}: {error}. Check the width of its "
+        "first "
+        "layer against these shapes, rows first."
+    )
+
+
+def _span(text: object, var: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """The event shape that several shapes of one variable span."""
+    try:
+        return tuple(torch.broadcast_shapes(*shapes))
+    except RuntimeError:
+        told = " and ".join(str(tuple(s)) for s in dict.fromkeys(shapes))
+        raise ShapeError(
+            f"{text}: {var} has the event shapes {told} in the laws that name it. Give them one: "
+            "the "
+            "width of the network's output and features_shape must agree."
+        ) from None
+
+
+def _has_rows(law: Any, key: str) -> bool:
+    return key not in law.given or key in law.bound
+
+
+def _sizes_of(run: Run, registers: tuple[ir.Register, ...], axes: Axes) -> tuple[int, ...]:
+    known = dict(zip(axes, run.sizes(axes), strict=True))
+    for r in registers:
+        for axis, size in zip(r.axes, run.values[r].shape, strict=False):
+            known[axis] = size
+    return tuple(known.values())
+
+
+def _pick(step: ir.Pick, run: Run) -> Tensor:
+    found: ParamSet = run.values[step.params]
+    value: Tensor = {**found.rows, **found.fixed}[step.key]
+    return value
+
+
+def _draw(step: ir.Draw, run: Run) -> Tensor:
+    law, axes, have = run.program.laws[step.law], step.out.axes, step.params.axes
+    found: ParamSet = run.values[step.params]
+    params = found.aligned(have, axes)
+    known = dict(zip(have, found.sizes, strict=True))
+    sizes = tuple(known.get(a) or s for a, s in zip(axes, run.sizes(axes), strict=True))
+    noise = run.noise.get(step.noise)
+    if noise is None:
+        like = next((v for v in params.values() if isinstance(v, Tensor)), law.anchor())
+        declared = run.program.shapes.get(step.var, ())
+        if law.moves.param_dims > law.moves.value_dims:
+            declared = ()  # the parameters have more event axes than the value
+        event = _span(step.text, step.var, found.event(len(have)), declared)
+        noise = NOISE[law.noise or ""]((*sizes, *event), like, run.generator)
+    run.drawn[step.noise] = noise
+    value: Tensor = law.moves.draw(noise, **params)
+    return value.detach() if step.cut else value
+
+
+def _table(step: ir.Table, run: Run) -> Tensor:
+    law, found = run.program.laws[step.law], run.values[step.params]
+    like = next(
+        (v for v in (*found.rows.values(), *found.fixed.values()) if isinstance(v, Tensor)), None
+    )
+    moves: Any = law.moves
+    values: Tensor = moves.values(
+        found.event(len(step.params.axes)) or run.program.shapes.get(str(step.out.name), ()),
+        law.anchor() if like is None else like,
+    )
+    return values
+
+
+def _density(step: ir.Density, run: Run) -> Tensor:
+    law, axes = run.program.laws[step.law], step.out.axes
+    params = run.values[step.params].aligned(step.params.axes, axes)
+    x = align(run.values[step.value], step.value.axes, axes)
+    return sum_event(law.moves.log_density(x, **params), len(axes))
+
+
+def _closed(step: ir.Closed, run: Run) -> Tensor:
+    axes, laws = step.out.axes, [run.program.laws[i] for i in step.laws]
+    sets: list[ParamSet] = [run.values[r] for r in step.params]
+    params = [s.aligned(r.axes, axes) for s, r in zip(sets, step.params, strict=True)]
+    if step.which == "kl":
+        form: Any = closed_kl(*laws)
+        out = form(*params)
+    else:
+        form = closed_entropy(laws[0])
+        out = form(**params[0])
+    like = next((v for p in params for v in p.values() if isinstance(v, Tensor)), laws[0].anchor())
+    out = torch.as_tensor(out, dtype=like.dtype, device=like.device)
+    event = [s.event(len(r.axes)) for s, r in zip(sets, step.params, strict=True)]
+    extra = laws[0].moves.param_dims
+    span = _span(step.text, step.var, *event)
+    if laws[0].moves.param_dims == laws[0].moves.value_dims:
+        span = _span(step.text, step.var, span, run.program.shapes.get(step.var, ()))
+    span = span[: len(span) - extra]
+    lead = tuple(out.shape[: out.dim() - len(span)]) if out.dim() > len(span) else ()
+    if tuple(out.shape) != (*lead, *span):
+        out = out.expand(*lead, *span)
+    return sum_event(out, len(lead))
+
+
+def _call(step: ir.Call, run: Run) -> Tensor:
+    axes = step.out.axes
+    args = fold([run.values[r] for r in step.args], [r.axes for r in step.args], axes)
+    try:
+        out = run.program.functions[step.fn].net(*args)
+    except RuntimeError as error:
+        raise _failed(step.text, [r.name for r in step.args], args, error) from error
+    sizes = _sizes_of(run, step.args, axes)
+    if not isinstance(out, Tensor) or out.dim() == 0 or out.shape[0] != math.prod(sizes):
+        shape = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        raise ShapeError(
+            f"{step.text} returned {shape} for {math.prod(sizes)} rows. A function must return "
+            "a tensor whose first axis is the rows."
+        )
+    return unfold(out, sizes) if axes else out[0]
+
+
+OPS: dict[str, Callable[..., Tensor]] = {
+    "mul": torch.mul,
+    "div": torch.div,
+    "pow": torch.pow,
+    "exp": torch.exp,
+    "log": torch.log,
+    "abs": torch.abs,
+    "clamp": torch.clamp,
+    "min": torch.minimum,
+    "max": torch.maximum,
+}
+
+
+def _elementwise(step: ir.Elementwise, run: Run) -> Tensor:
+    args = _together(run, step.args, step.out.axes)
+    return OPS[step.op](*args, *step.extra)
+
+
+def _linear(step: ir.Linear, run: Run) -> Tensor:
+    registers = tuple(r for _, r in step.terms)
+    total: Tensor | None = None
+    for (c, _), v in zip(step.terms, _together(run, registers, step.out.axes), strict=True):
+        if total is None:
+            total = v if c == 1.0 else -v if c == -1.0 else c * v
+        else:
+            total = torch.add(total, v, alpha=c) if c != 1.0 else total + v
+    assert total is not None
+    return total + step.bias if step.bias else total
+
+
+def _reduce(step: ir.Reduce, run: Run) -> Tensor:
+    value: Tensor = run.values[step.arg]
+    dim = step.arg.axes.index(step.axis)
+    if step.how == "mean":
+        return value.mean(dim)
+    if step.how == "sum":
+        return value.sum(dim)
+    total = value.logsumexp(dim)
+    return total - math.log(value.shape[dim]) if step.how == "logmeanexp" else total
+
+
+def _norm(step: ir.Norm, run: Run) -> Tensor:
+    value: Tensor = run.values[step.arg]
+    if step.squared:
+        return sum_event(value.square(), len(step.out.axes))
+    flat = (
+        value.flatten(len(step.out.axes)) if value.dim() > len(step.out.axes) else value[..., None]
+    )
+    return torch.linalg.vector_norm(flat, dim=-1)
+
+
+def _scalar(step: ir.Scalar, run: Run) -> Tensor:
+    value: Tensor = run.values[step.arg]
+    axes = len(step.out.axes)
+    if value.dim() == axes:
+        return value
+    if step.squeeze and math.prod(value.shape[axes:]) == 1:
+        return value.reshape(value.shape[:axes])
+    rows = tuple(value.shape[:axes])
+    beside = f" beside {step.beside} of shape {rows}" if step.beside else ""
+    raise ShapeError(
+        f"{step.text} has shape {tuple(value.shape)}{beside}: its event shape is "
+        f"{tuple(value.shape[axes:])}, but a term of a loss is one number per row. Give it with "
+        "shape "
+        f"{rows}, e.g. .squeeze(-1), or reduce it with sqnorm() or a Function."
+    )
+
+
+def _cut(step: ir.Cut, run: Run) -> Any:
+    value: Any = run.values[step.arg]
+    if isinstance(value, ParamSet):
+        return ParamSet(
+            {k: v.detach() for k, v in value.rows.items()},
+            {k: v.detach() if isinstance(v, Tensor) else v for k, v in value.fixed.items()},
+            value.sizes,
+        )
+    cut: Tensor = value.detach()
+    return cut
+
+
+def _surrogate(step: ir.Surrogate, run: Run) -> Tensor:
+    f: Tensor = run.values[step.f]
+    log_q = align(run.values[step.log_q], step.log_q.axes, step.f.axes)
+    axis = step.f.axes.index(step.axis) if step.axis in step.f.axes else None
+    out: Tensor = step.estimator.surrogate(f, log_q, axis)
+    return out
+
+
+RULES: dict[type, Callable[[Any, Run], Any]] = {
+    ir.Input: _input,
+    ir.Number: _number,
+    ir.Params: _params,
+    ir.Pick: _pick,
+    ir.Draw: _draw,
+    ir.Table: _table,
+    ir.Density: _density,
+    ir.Closed: _closed,
+    ir.Call: _call,
+    ir.Elementwise: _elementwise,
+    ir.Linear: _linear,
+    ir.Reduce: _reduce,
+    ir.Norm: _norm,
+    ir.Scalar: _scalar,
+    ir.Cut: _cut,
+    ir.Surrogate: _surrogate,
+}

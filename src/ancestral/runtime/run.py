@@ -1,0 +1,51 @@
+"""One evaluation of a program: what it is given, and what it has computed so far."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ancestral.core.axes import Axes, align
+from ancestral.core.rng import Generator
+from ancestral.program import instructions as ir
+
+
+@dataclass(frozen=True)
+class ParamSet:
+    """A law's parameters: with the register's axes, of event shape alone, and the axes' sizes."""
+
+    rows: dict[str, Tensor]
+    fixed: dict[str, Any]
+    sizes: tuple[int, ...]
+
+    def aligned(self, have: Axes, want: Axes) -> dict[str, Any]:
+        """All parameters, ready to meet a value that carries ``want``."""
+        if have == want or not have:
+            return {**self.rows, **self.fixed}
+        return {**{k: align(v, have, want) for k, v in self.rows.items()}, **self.fixed}
+
+    def event(self, axes: int) -> tuple[int, ...]:
+        """The event shape that the parameters span."""
+        shapes = [tuple(v.shape[axes:]) for v in self.rows.values()]
+        shapes += [tuple(v.shape) for v in self.fixed.values() if isinstance(v, Tensor)]
+        return tuple(torch.broadcast_shapes(*shapes)) if shapes else ()
+
+
+@dataclass
+class Run:
+    """One evaluation: what it is given, and what it has computed so far."""
+
+    program: ir.Program
+    data: Mapping[str, Tensor]
+    noise: Mapping[str, Tensor] = field(default_factory=dict)
+    generator: Generator = None
+    batch_n: int | None = None
+    values: dict[ir.Register, Any] = field(default_factory=dict)
+    drawn: dict[str, Tensor] = field(default_factory=dict)  # the noise that was used
+    rows: dict[Any, int] = field(default_factory=dict)  # axis to size
+
+    def sizes(self, axes: Axes) -> tuple[int, ...]:
+        """The sizes of axes: as fixed by the equation or the plan, or as the data has them."""
+        return tuple(a.size or self.rows.get(a) or self.batch_n or 1 for a in axes)
