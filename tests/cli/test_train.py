@@ -1,5 +1,6 @@
 """`ancestral train`, then `sample` and `evaluate` on what it left, as a user would."""
 
+import dataclasses
 import json
 import pathlib
 import platform
@@ -8,7 +9,7 @@ import re
 import pytest
 from typer.testing import CliRunner
 
-from ancestral.cli import app
+from ancestral.cli import app, registry
 from ancestral.report.metrics import read_metrics
 
 runner = CliRunner()
@@ -146,7 +147,9 @@ def test_grey_is_said_and_has_no_log_likelihood(tmp_path):
     assert "importance sampling" not in again.stdout
 
 
-def test_dynamic_and_float64(tmp_path):
+def test_dynamic_and_float64(tmp_path, monkeypatch):
+    few = dataclasses.replace(registry.DATA["digits"], k=20)
+    monkeypatch.setitem(registry.DATA, "digits", few)
     done = run("train", "vae", "--epochs", 1, "--pixels", "dynamic", "--dtype", "float64",
                "--out", tmp_path / "run")  # fmt: skip
     assert done.exit_code == 0, done.output

@@ -1,7 +1,7 @@
 """Mistakes: the walk-through with one line changed, and what the user reads.
 
-Each text is golden: ``python -m tests.errors.test_mistakes`` rewrites ``tests/golden/mistakes.txt``
-after a change that is meant; read the difference before it is committed.
+Each text is golden: ``python -m tests.errors.test_mistakes`` rewrites the file
+``tests/golden/mistakes.txt`` after a change that is meant; read the difference before it is committed.
 """
 
 import sys

@@ -49,7 +49,7 @@ def result_line(result: Result) -> str:
         >>> result_line(Result("test ELBO", -18.25, 0.31, "Monte Carlo", 10, "297 images", 0.2))
         'test ELBO            -18.25 ± 0.31 nats   (Monte Carlo, K = 10, 297 images, 0.2 s)'
     """
-    how = f"{result.estimator}, K = {result.k}, {result.rows}, {result.seconds:.1f} s"
+    how = f"{result.estimator}, K = {result.k}, {result.rows}, {result.time}"
     return f"{result.quantity:<20} {result.text}   ({how})"
 
 

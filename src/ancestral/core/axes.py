@@ -101,6 +101,6 @@ def sum_event(value: torch.Tensor, axes: int) -> torch.Tensor:
 
 
 def lift(value: torch.Tensor, axes: int, event: int) -> torch.Tensor:
-    """An event scalar ``(*axes)`` as ``(*axes, 1, ..., 1)``, to meet an event of ``event`` dims."""
+    """An event scalar ``(*axes)`` as ``(*axes, 1, ..., 1)``, to meet an event."""
     missing = axes + event - value.dim()
     return value.reshape(*value.shape, *(1,) * missing) if missing > 0 else value

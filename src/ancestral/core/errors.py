@@ -1,7 +1,8 @@
 """Errors and warnings of Ancestral: each says what was written, what does not fit, what to do.
 
 Every class inherits the built-in exception that users of Python, PyTorch or Pixyz expect, so
-that ``except ValueError`` keeps working, and :class:`AncestralError`, so that all can be caught at once.
+that ``except ValueError`` keeps working, and :class:`AncestralError`, so that all can be caught
+at once.
 """
 
 from collections.abc import Iterable

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -17,9 +18,12 @@ from ancestral.losses.node import (
     Detach,
     Div,
     Extremum,
+    Grad,
+    Jvp,
     Let,
     Mul,
     Neg,
+    Node,
     Norm,
     Planned,
     Pow,
@@ -53,20 +57,45 @@ def value(lw: Lowering, node: Value, scope: Scope) -> Sum:
 
 def apply(lw: Lowering, node: Apply, scope: Scope) -> Sum:
     """A function at a point."""
-    args = tuple(
-        lw.build.register(lw.lower(a, scope.below(node, i))) for i, a in enumerate(node.args)
-    )
+    args = _registers(lw, node, node.args, scope, 0)
     slot = lw.build.function_slot(node.fn)
-    flow = Flow(frozenset({("function", slot)}))
-    for r in args:
+    make = partial(ir.Call, fn=slot, args=args, text=label(node))
+    return _applied(lw, node, ("call", slot, args), args, make)
+
+
+def grad(lw: Lowering, node: Grad, scope: Scope) -> Sum:
+    """The derivative of a function at a point."""
+    args = _registers(lw, node, node.args, scope, 0)
+    slot = lw.build.function_slot(node.fn)
+    make = partial(ir.Slope, fn=slot, args=args, wrt=node.wrt, text=label(node))
+    return _applied(lw, node, ("slope", slot, args, node.wrt), args, make)
+
+
+def jvp(lw: Lowering, node: Jvp, scope: Scope) -> Sum:
+    """The derivative of a function along a direction."""
+    args = _registers(lw, node, node.args, scope, 0)
+    along = _registers(lw, node, node.along, scope, len(args))
+    slot = lw.build.function_slot(node.fn)
+    make = partial(ir.Push, fn=slot, args=args, along=along, text=label(node))
+    return _applied(lw, node, ("push", slot, args, along), (*args, *along), make)
+
+
+Registers = tuple[ir.Register, ...]
+
+
+def _registers(
+    lw: Lowering, node: Node, args: tuple[Node, ...], scope: Scope, first: int
+) -> Registers:
+    lowered = [lw.lower(a, scope.below(node, first + i)) for i, a in enumerate(args)]
+    return tuple(lw.build.register(v) for v in lowered)
+
+
+def _applied(lw: Lowering, node: Any, key: Any, read: Registers, make: Any) -> Sum:
+    """The register of a step that calls a function; its value may have an event."""
+    flow = Flow(frozenset({("function", lw.build.function_slot(node.fn))}))
+    for r in read:
         flow = flow | lw.build.flow[r]
-    out = lw.build.emit(
-        ("call", slot, args),
-        node.fn.name,
-        union(*(r.axes for r in args)),
-        lambda out: ir.Call(out, slot, args, label(node)),
-        flow,
-    )
+    out = lw.build.emit(key, node.fn.name, union(*(r.axes for r in read)), make, flow)
     return Sum({out: 1.0}, is_loss=False)
 
 

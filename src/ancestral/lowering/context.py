@@ -6,7 +6,7 @@ from typing import Any
 
 from ancestral.core.axes import Axis, union
 from ancestral.distributions.base import Factor
-from ancestral.losses.node import Apply, Node
+from ancestral.losses.node import Apply, Grad, Jvp, Node, Value
 from ancestral.lowering.build import Builder, Flow, Sum
 from ancestral.lowering.draws import Ledger, Path
 from ancestral.lowering.plates import plates
@@ -65,7 +65,7 @@ class Lowering:
             ("scalar", register),
             register.name,
             register.axes,
-            lambda out: ir.Scalar(out, register, isinstance(node, Apply), label(node), other),
+            lambda out: ir.Scalar(out, register, from_functions(node), label(node), other),
         )
 
     def value(self, name: str, scope: Scope) -> ir.Register:
@@ -112,6 +112,13 @@ class Lowering:
             union(value.axes, params.axes),
             lambda out: ir.Density(out, slot, value, params, factor.var[0], factor_label(factor)),
         )
+
+
+def from_functions(node: Node) -> bool:
+    """Whether a value is made of functions' outputs alone: then an event (1,) is one number."""
+    if isinstance(node, Apply):
+        return True
+    return not isinstance(node, (Value, Grad, Jvp)) and all(map(from_functions, node.children))
 
 
 def label(node: Node) -> ir.Label:

@@ -94,6 +94,21 @@ class Dialect:
         """``||...||``."""
         return f"\\left\\lVert {inside} \\right\\rVert" if self.latex else f"||{inside}||"
 
+    def slope(self, point: str, wrt: str) -> str:
+        """``∇f(x)``, or ``∇_{x} f(x, t)``."""
+        nabla = "\\nabla" if self.latex else "∇"
+        return (
+            f"{nabla}_{{{wrt}}} {point}"
+            if wrt
+            else f"{nabla} {point}"
+            if self.latex
+            else nabla + point
+        )
+
+    def push(self, point: str, along: str) -> str:
+        """``∂f(x)[v]``: the derivative along a direction."""
+        return f"\\partial {point} \\left[{along} \\right]" if self.latex else f"∂{point}[{along}]"
+
     def power(self, base: str, exponent: str) -> str:
         """``x^2``."""
         return f"{base}^{{{exponent}}}" if self.latex else f"{base}^{exponent}"

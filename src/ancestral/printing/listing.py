@@ -89,6 +89,8 @@ LINES: dict[type, Callable[[Any, Names], str]] = {
     ir.Density: lambda s, n: f"log {s.text}",
     ir.Closed: lambda s, n: f"{s.text}, closed form",
     ir.Call: lambda s, n: f"{s.text}",
+    ir.Slope: lambda s, n: f"{s.text}",
+    ir.Push: lambda s, n: f"{s.text}",
     ir.Elementwise: _elementwise,
     ir.Linear: _linear,
     ir.Reduce: lambda s, n: f"{s.how} over {s.axis} of {n[s.arg]}",

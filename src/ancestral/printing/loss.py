@@ -14,6 +14,8 @@ from ancestral.losses.node import (
     Detach,
     Div,
     Extremum,
+    Grad,
+    Jvp,
     Let,
     Mul,
     Neg,
@@ -90,6 +92,18 @@ def _apply(node: Apply, c: Context) -> Printed:
     args = [write(a, c)[0] for a in node.args]
     name = c.dialect.name(node.fn.name)
     return f"{name}({', '.join(args)})", ATOM
+
+
+def _grad(node: Grad, c: Context) -> Printed:
+    args = [write(a, c)[0] for a in node.args]
+    point = f"{c.dialect.name(node.fn.name)}({', '.join(args)})"
+    return c.dialect.slope(point, args[node.wrt] if len(args) > 1 else ""), ATOM
+
+
+def _jvp(node: Jvp, c: Context) -> Printed:
+    args, along = ([write(a, c)[0] for a in group] for group in (node.args, node.along))
+    point = f"{c.dialect.name(node.fn.name)}({', '.join(args)})"
+    return c.dialect.push(point, ", ".join(along)), ATOM
 
 
 def _add(node: Add, c: Context) -> Printed:
@@ -191,7 +205,7 @@ def _prob(node: Prob, c: Context) -> Printed:
 
 
 def _inside(drawn: Distribution, c: Context) -> Context:
-    """The context inside an expectation: its variables print by their own names, copies indexed."""
+    """The context inside an expectation: its variables by their own names, copies indexed."""
     names = {k: v for k, v in c.names.items() if k not in drawn.all_var}
     sizes = dict(c.sizes)
     for f in drawn.factors:
@@ -253,6 +267,8 @@ RULES: dict[type, Callable[[Any, Context], Printed]] = {
     Constant: _constant,
     Value: _value,
     Apply: _apply,
+    Grad: _grad,
+    Jvp: _jvp,
     Add: _add,
     Sub: _sub,
     Neg: _neg,

@@ -122,6 +122,26 @@ class Call(Step):
 
 
 @dataclass(frozen=True, eq=False)
+class Slope(Step):
+    """The derivative of a scalar function at a point, with respect to one argument."""
+
+    fn: int
+    args: tuple[Register, ...]
+    wrt: int
+    text: Label
+
+
+@dataclass(frozen=True, eq=False)
+class Push(Step):
+    """The derivative of a function at a point along a direction."""
+
+    fn: int
+    args: tuple[Register, ...]
+    along: tuple[Register, ...]
+    text: Label
+
+
+@dataclass(frozen=True, eq=False)
 class Elementwise(Step):
     """An operation of each element, axes aligned: ``mul``, ``div``, ``exp``, ``clamp``, ..."""
 

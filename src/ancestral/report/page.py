@@ -49,6 +49,11 @@ class Result:
         """Value ± standard error and unit, to two decimals."""
         return f"{self.value:.2f} ± {self.standard_error:.2f} {self.unit}"
 
+    @property
+    def time(self) -> str:
+        """The wall time in seconds, to a tenth."""
+        return f"{self.seconds:.1f} s" if self.seconds >= 0.1 else "< 0.1 s"
+
 
 @dataclass(frozen=True)
 class Picture:

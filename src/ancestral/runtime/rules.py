@@ -33,10 +33,7 @@ def _together(run: Run, registers: tuple[ir.Register, ...], axes: Axes) -> list[
 
 
 def _input(step: ir.Input, run: Run) -> Tensor:
-    value = run.data[step.var]
-    for axis, size in zip(step.out.axes, value.shape, strict=False):
-        run.rows.setdefault(axis, size)
-    return value
+    return run.data[step.var]
 
 
 def _number(step: ir.Number, run: Run) -> Tensor:
@@ -193,20 +190,68 @@ def _closed(step: ir.Closed, run: Run) -> Tensor:
 
 
 def _call(step: ir.Call, run: Run) -> Tensor:
-    axes = step.out.axes
-    args = fold([run.values[r] for r in step.args], [r.axes for r in step.args], axes)
+    args, sizes = _folded(step.args, step.out.axes, run)
+    return _unfolded(step, _applied(step, run, args), sizes)
+
+
+def _slope(step: ir.Slope, run: Run) -> Tensor:
+    args, sizes = _folded(step.args, step.out.axes, run)
+    keep = torch.is_grad_enabled()
+    with torch.enable_grad():
+        x = args[step.wrt]
+        x = x if x.requires_grad else x.detach().requires_grad_()
+        y = _applied(step, run, [*args[: step.wrt], x, *args[step.wrt + 1 :]])
+        if y.numel() != math.prod(sizes):
+            raise ShapeError(
+                f"{step.text}: the function returned {tuple(y.shape)} for {math.prod(sizes)} "
+                "rows. "
+                "A gradient is taken of one number per row."
+            )
+        (slope,) = torch.autograd.grad(y.sum(), x, create_graph=keep)
+    return _unfolded(step, slope, sizes)
+
+
+def _push(step: ir.Push, run: Run) -> Tensor:
+    every, sizes = _folded((*step.args, *step.along), step.out.axes, run)
+    args = every[: len(step.args)]
+    along = [  # a number stands for a constant direction
+        v.reshape(-1, *(1,) * (a.dim() - 1)).to(a.dtype).expand_as(a) if v.dim() == 1 else v
+        for a, v in zip(args, every[len(step.args) :], strict=True)
+    ]
+    net = run.program.functions[step.fn].net
     try:
-        out = run.program.functions[step.fn].net(*args)
+        out: Tensor = torch.func.jvp(net, tuple(args), tuple(along))[1]
     except RuntimeError as error:
         raise _failed(step.text, [r.name for r in step.args], args, error) from error
-    sizes = _sizes_of(run, step.args, axes)
-    if not isinstance(out, Tensor) or out.dim() == 0 or out.shape[0] != math.prod(sizes):
+    return _unfolded(step, out, sizes)
+
+
+def _folded(
+    registers: tuple[ir.Register, ...], axes: Axes, run: Run
+) -> tuple[list[Tensor], tuple[int, ...]]:
+    """Values with one batch axis, and the sizes that it stands for."""
+    args = fold([run.values[r] for r in registers], [r.axes for r in registers], axes)
+    return args, _sizes_of(run, registers, axes)
+
+
+def _applied(step: ir.Call | ir.Slope, run: Run, args: list[Tensor]) -> Tensor:
+    try:
+        out: Tensor = run.program.functions[step.fn].net(*args)
+    except RuntimeError as error:
+        raise _failed(step.text, [r.name for r in step.args], args, error) from error
+    return out
+
+
+def _unfolded(step: Any, out: Tensor, sizes: tuple[int, ...]) -> Tensor:
+    batch = math.prod(sizes)
+    if not isinstance(out, Tensor) or out.dim() == 0 or out.shape[0] != batch:
         shape = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
         raise ShapeError(
-            f"{step.text} returned {shape} for {math.prod(sizes)} rows. A function must return "
-            "a tensor whose first axis is the rows."
+            f"{step.text} returned {shape} for {batch} rows. A function must return a tensor "
+            "whose "
+            "first axis is the rows."
         )
-    return unfold(out, sizes) if axes else out[0]
+    return unfold(out, sizes) if step.out.axes else out[0]
 
 
 OPS: dict[str, Callable[..., Tensor]] = {
@@ -257,7 +302,8 @@ def _norm(step: ir.Norm, run: Run) -> Tensor:
     flat = (
         value.flatten(len(step.out.axes)) if value.dim() > len(step.out.axes) else value[..., None]
     )
-    return torch.linalg.vector_norm(flat, dim=-1)
+    length: Tensor = torch.linalg.vector_norm(flat, dim=-1)
+    return length
 
 
 def _scalar(step: ir.Scalar, run: Run) -> Tensor:
@@ -307,6 +353,8 @@ RULES: dict[type, Callable[[Any, Run], Any]] = {
     ir.Density: _density,
     ir.Closed: _closed,
     ir.Call: _call,
+    ir.Slope: _slope,
+    ir.Push: _push,
     ir.Elementwise: _elementwise,
     ir.Linear: _linear,
     ir.Reduce: _reduce,

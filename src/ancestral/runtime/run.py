@@ -46,6 +46,13 @@ class Run:
     drawn: dict[str, Tensor] = field(default_factory=dict)  # the noise that was used
     rows: dict[Any, int] = field(default_factory=dict)  # axis to size
 
+    def __post_init__(self) -> None:
+        """The rows of the data are known first: a draw may stand before the data it follows."""
+        for step in self.program.steps:
+            if isinstance(step, ir.Input):
+                for axis, size in zip(step.out.axes, self.data[step.var].shape, strict=False):
+                    self.rows.setdefault(axis, size)
+
     def sizes(self, axes: Axes) -> tuple[int, ...]:
         """The sizes of axes: as fixed by the equation or the plan, or as the data has them."""
         return tuple(a.size or self.rows.get(a) or self.batch_n or 1 for a in axes)
