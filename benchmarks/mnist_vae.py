@@ -118,7 +118,7 @@ def agreement(x: Tensor, steps: int = 200, seed: int = 0) -> float:
     return max(abs(a - b) / abs(b) for a, b in zip(language, hand, strict=True))
 
 
-def test_loss(train: Tensor, test: Tensor, *, epochs: int, seed: int) -> float:
+def held_out_loss(train: Tensor, test: Tensor, *, epochs: int, seed: int) -> float:
     """Train as the notebook does; the mean over all test rows of minus the objective."""
     torch.manual_seed(seed)
     recipe = notebook(train.shape[1])
@@ -147,7 +147,7 @@ def main() -> None:
     losses = []
     for seed in range(options.seeds):
         start = time.perf_counter()
-        losses.append(test_loss(train, data.test["x"], epochs=options.epochs, seed=seed))
+        losses.append(held_out_loss(train, data.test["x"], epochs=options.epochs, seed=seed))
         print(
             f"  seed {seed}  {losses[-1]:8.3f}   {time.perf_counter() - start:6.1f} s", flush=True
         )

@@ -40,7 +40,7 @@ FLOORS = {
 FACADE = 8  # `import ancestral as an`, the lazy face of all of it, is for zoo and cli
 
 SUGAR = {"distributions/base.py", "losses/sugar.py"}
-GENERATOR = "runtime/generate.py"  # the one file where text becomes code
+GENERATOR = "runtime/source.py"  # the one file where text becomes code
 LONGEST = 400
 UNPICKLERS = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 BANNED_MODULES = UNPICKLERS | {"yaml", "torchvision", "runpy"}
@@ -374,7 +374,7 @@ PLANTED = {
     "numpy's pickle": ("data/mnist.py", "x = np.load(path, allow_pickle=True)"),
     "exec": ("runtime/interpret.py", "exec(text)"),
     "exec by another name": ("runtime/interpret.py", "run = exec"),
-    "eval": ("runtime/generate.py", "value = eval(text)"),
+    "eval": ("runtime/source.py", "value = eval(text)"),
     "compile": ("runtime/interpret.py", "code = compile(text, 'x', 'exec')"),
     "builtins.exec": ("runtime/interpret.py", "import builtins\nbuiltins.exec(text)"),
     "exec from builtins": ("runtime/interpret.py", "from builtins import exec as run"),
@@ -412,7 +412,7 @@ HONEST = {
         "if TYPE_CHECKING:\n    from ancestral.losses.prob import LogProb",
     ),
     "the command line, late": ("cli/train.py", "def f():\n    from ancestral.zoo import vae"),
-    "exec where it belongs": ("runtime/generate.py", "exec(compile(text, name, 'exec'), space)"),
+    "exec where it belongs": ("runtime/source.py", "exec(compile(text, name, 'exec'), space)"),
     "evaluation mode": ("models/model.py", "net.eval()\nloss.eval(x)\nre.compile(text)"),
     "an extra where it is used": ("data/digits.py", "def f():\n    import sklearn.datasets"),
     "bytes of arrays": ("data/mnist.py", "x = np.load(path, allow_pickle=False)"),

@@ -40,7 +40,7 @@ def test_a_near_miss_is_named():
         ({"pixels": "many"}, "pixels"),
         ({"hidden": 256}, "hidden"),
         ({"hidden": ["wide"]}, "hidden.0"),
-        ({"latent": -1}, "can not be built"),
+        ({"hidden": [-5]}, "can not be built"),
     ],
 )
 def test_arguments_are_checked(arguments, says):

@@ -38,6 +38,13 @@ def trained(tmp_path_factory):
 
 
 @pytest.fixture
+def few_draws(monkeypatch):
+    """A log-likelihood from 20 draws where its value does not matter: 1000 take seconds."""
+    few = dataclasses.replace(registry.DATA["digits"], k=20)
+    monkeypatch.setitem(registry.DATA, "digits", few)
+
+
+@pytest.fixture
 def copied(trained, tmp_path):
     """A copy of the run that a test may damage."""
     import shutil
@@ -92,6 +99,7 @@ def test_no_host_and_no_home_in_what_it_leaves(trained):
                 assert not re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text), (path.name, word)
 
 
+@pytest.mark.usefixtures("few_draws")
 def test_a_run_is_never_overwritten(trained):
     folder, _ = trained
     before = (folder / "weights.safetensors").read_bytes()
@@ -101,6 +109,7 @@ def test_a_run_is_never_overwritten(trained):
     assert (folder / "weights.safetensors").read_bytes() == before
 
 
+@pytest.mark.usefixtures("few_draws")
 def test_the_same_seed_gives_the_same_weights(trained, tmp_path):
     for seed, same in ((0, True), (1, False)):
         out = tmp_path / str(seed)
@@ -134,6 +143,7 @@ def test_sample_writes_beside_and_never_over(copied):
     assert len((copied / "samples-3.png").read_bytes()) < len(before)
 
 
+@pytest.mark.usefixtures("few_draws")
 def test_grey_is_said_and_has_no_log_likelihood(tmp_path):
     done = run("train", "vae", "--epochs", 1, "--pixels", "grey", "--out", tmp_path / "grey")
     assert done.exit_code == 0, done.output
@@ -147,9 +157,8 @@ def test_grey_is_said_and_has_no_log_likelihood(tmp_path):
     assert "importance sampling" not in again.stdout
 
 
-def test_dynamic_and_float64(tmp_path, monkeypatch):
-    few = dataclasses.replace(registry.DATA["digits"], k=20)
-    monkeypatch.setitem(registry.DATA, "digits", few)
+@pytest.mark.usefixtures("few_draws")
+def test_dynamic_and_float64(tmp_path):
     done = run("train", "vae", "--epochs", 1, "--pixels", "dynamic", "--dtype", "float64",
                "--out", tmp_path / "run")  # fmt: skip
     assert done.exit_code == 0, done.output
@@ -159,11 +168,28 @@ def test_dynamic_and_float64(tmp_path, monkeypatch):
     assert run("evaluate", tmp_path / "run", "-k", 3).exit_code == 0
 
 
+@pytest.mark.usefixtures("few_draws")
 def test_the_default_place_is_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = run("train", "vae", "--epochs", 1, "--quiet")
     assert pathlib.Path(done.stdout.strip()) == pathlib.Path("runs/vae-digits")
     assert (tmp_path / "runs" / "vae-digits" / "report.html").is_file()
+
+
+@pytest.mark.usefixtures("few_draws")
+def test_an_interrupted_run_keeps_its_weights(tmp_path, monkeypatch):
+    from ancestral.report import MetricsWriter
+
+    def write(self, event, **numbers):
+        if numbers["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(MetricsWriter, "write", write)
+    done = run("train", "vae", "--epochs", 3, "--out", tmp_path / "run")
+    assert done.exit_code == 130
+    assert f"ancestral evaluate {tmp_path / 'run'}" in done.stderr
+    assert "Traceback" not in done.output
+    assert run("evaluate", tmp_path / "run").exit_code == 0
 
 
 def test_show():

@@ -7,7 +7,7 @@ import typer
 
 from ancestral.cli.recall import find_device, recall
 from ancestral.cli.registry import check_data, load_data
-from ancestral.cli.results import NOT_A_LIKELIHOOD, result_line, test_results
+from ancestral.cli.results import NOT_A_LIKELIHOOD, held_out_results, result_line
 
 
 def evaluate_run(
@@ -36,5 +36,5 @@ def evaluate_run(
     torch.manual_seed(seed)
     draws = k if k is not None else check_data(data.name).k
     dtype = getattr(torch, config.training.dtype)
-    for result in test_results(recipe, data, k=draws, device=place, dtype=dtype):
+    for result in held_out_results(recipe, data, k=draws, device=place, dtype=dtype, quiet=False):
         typer.echo(result_line(result))

@@ -90,7 +90,7 @@ def build(name: str, arguments: Mapping[str, Any]) -> "Recipe":
 
     function = getattr(import_module(f"ancestral.zoo.{check_model(name)}"), name)
     try:
-        return validate_call(function)(**arguments)  # type: ignore[no-any-return]
+        return validate_call(function)(**arguments)
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
         raise CheckpointError(

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import torch
+import typer
 
 from ancestral.cli.recall import place_data
 from ancestral.data import ImageData
@@ -18,8 +19,14 @@ NOT_A_LIKELIHOOD = (
 BOUND_DRAWS = 10
 
 
-def test_results(
-    recipe: Recipe, data: ImageData, *, k: int, device: torch.device, dtype: torch.dtype
+def held_out_results(
+    recipe: Recipe,
+    data: ImageData,
+    *,
+    k: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    quiet: bool,
 ) -> Iterator[Result]:
     """The objective and, if pixels are observations, the importance-sampled log-likelihood.
 
@@ -29,6 +36,7 @@ def test_results(
         k: Draws per row of the log-likelihood.
         device: Where the model is.
         dtype: Its precision.
+        quiet: Do not say on standard error what takes long.
     """
     test = place_data(data.test, device, dtype)
     posterior = recipe.posterior
@@ -36,6 +44,8 @@ def test_results(
     name = "test ELBO" if data.is_likelihood else "test objective, not a likelihood"
     yield _timed(name, lambda: bound(recipe.objective, test, laws=laws, draws=BOUND_DRAWS))
     if data.is_likelihood and posterior is not None:
+        if not quiet:
+            typer.echo(f"estimating log p(x) from {k} draws for each test image ...", err=True)
         yield _timed(
             "test log-likelihood",
             lambda: log_likelihood(recipe.generative, posterior, test, k=k),

@@ -12,10 +12,11 @@ import torch
 import typer
 
 from ancestral._version import __version__
+from ancestral.cli.failures import INTERRUPTED
 from ancestral.cli.pictures import run_pictures
 from ancestral.cli.recall import find_device, place, place_data
 from ancestral.cli.registry import build, check_data, check_model, load_data
-from ancestral.cli.results import NOT_A_LIKELIHOOD, result_line, test_results
+from ancestral.cli.results import NOT_A_LIKELIHOOD, held_out_results, result_line
 from ancestral.cli.show import indented, readings
 from ancestral.data import ImageData
 from ancestral.models import Recipe
@@ -64,7 +65,7 @@ class Options:
 
 
 def train_run(options: Options) -> Path:
-    """Train, evaluate, and leave a folder; its path is the last line on standard output.
+    """Train, evaluate, and leave a folder whose path is returned (and printed).
 
     Raises:
         AncestralError: Of the kind that says what the user can do about it.
@@ -84,8 +85,17 @@ def train_run(options: Options) -> Path:
     write_config(config, folder / "config.json")
     introduce(recipe, data, config, say)
 
-    train_model(recipe, data, config, folder, progress=not options.quiet)
-    results = report_results(recipe, data, config, folder, say)
+    try:
+        train_model(recipe, data, config, folder, progress=not options.quiet)
+    except KeyboardInterrupt:
+        recipe.model.save(folder)
+        typer.echo(
+            f"\nInterrupted. {folder} holds the weights and metrics so far: "
+            f"ancestral evaluate {folder}",
+            err=True,
+        )
+        raise typer.Exit(INTERRUPTED) from None
+    results = report_results(recipe, data, config, folder, quiet=options.quiet)
     pictures = run_pictures(recipe, data, device, dtype)
     for name, picture in pictures.items():
         (folder / name).write_bytes(picture.content)
@@ -168,7 +178,8 @@ def report_results(
     data: ImageData,
     config: RunConfig,
     folder: Path,
-    say: Callable[[str], None],
+    *,
+    quiet: bool,
 ) -> list[Result]:
     """Estimate the test results; print each and add it to the metrics."""
     results: list[Result] = []
@@ -176,8 +187,9 @@ def report_results(
     dtype = getattr(torch, config.training.dtype)
     k = check_data(data.name).k
     with MetricsWriter(folder / "metrics.jsonl") as metrics:
-        for result in test_results(recipe, data, k=k, device=device, dtype=dtype):
-            say(result_line(result))
+        for result in held_out_results(recipe, data, k=k, device=device, dtype=dtype, quiet=quiet):
+            if not quiet:
+                typer.echo(result_line(result))
             numbers = {**vars(result), "split": "test", "seed": config.training.seed}
             metrics.write("test", **numbers)
             results.append(result)

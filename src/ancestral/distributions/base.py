@@ -3,7 +3,8 @@
 Every law, elementary or built from others, is a product of *factors*: elementary laws under the
 names that their variables have outside. A joint law has several; renaming, marginalising,
 detaching and copying only rewrite them. What can be asked of a law is written here once, over
-its factors; :mod:`ancestral.distributions.eager` does the work.
+its factors; :mod:`ancestral.distributions.sampling` and :mod:`ancestral.distributions.density` do
+the work.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from ancestral.core.names import as_names
 from ancestral.core.rng import Generator
-from ancestral.distributions import eager
+from ancestral.distributions import density, eager, sampling
 
 if TYPE_CHECKING:
     from ancestral.distributions.joint import Joint
@@ -102,7 +103,7 @@ class Distribution(nn.Module):
 
     @property
     def input_var(self) -> list[str]:
-        """The variables whose values must be given to draw: conditions, and data of empirical laws."""
+        """The variables whose values must be given to draw: conditions, and the data's own."""
         data = [v for f in self.factors if f.law.is_data for v in f.var]
         return self.cond_var + data
 
@@ -132,7 +133,7 @@ class Distribution(nn.Module):
         self,
         x_dict: Inputs = None,
         batch_n: int | None = None,
-        sample_shape: Sequence[int] = (),
+        sample_shape: int | Sequence[int] = (),
         return_all: bool = True,
         reparam: bool = False,
         *,
@@ -146,31 +147,35 @@ class Distribution(nn.Module):
             x_dict: Values of ``input_var``: a dict, a tensor if there is one, or a list in order.
             batch_n: Number of rows, for laws without conditions (default 1, or as many as given).
             sample_shape: Leading axes of independent draws.
-            return_all: Whether the values in ``x_dict`` are returned too.
+            return_all: Whether the other values in ``x_dict`` are returned too.
             reparam: Keep the gradient from a draw to its parameters (the pathwise derivative).
-            sample_mean: Return means in place of draws, factor by factor.
+                Without it the networks of random factors run without gradient.
+            sample_mean: Return means in place of draws, factor by factor, with their gradient.
             generator: Source of randomness; torch's default generator if not given.
 
         Returns:
-            Variable to tensor, shape ``(*sample_shape, batch, *event)``.
+            Variable to tensor, shape ``(*sample_shape, batch, *event)``; data of an empirical law
+            as it was given.
 
         Raises:
             MissingVariableError: If a condition is missing.
+            OptionError: If an option is unknown, or a size is no whole number.
             SamplingError: If a factor cannot be drawn from, or not with ``reparam=True``.
+            ShapeError: If parameters, declared event shapes or numbers of rows do not fit.
         """
-        eager.refuse_options("sample", unknown, eager.SAMPLE_OPTIONS)
-        options = eager.SampleOptions(
-            batch_n, tuple(sample_shape), reparam, sample_mean, generator
-        )
-        return eager.sample(self, x_dict, options, return_all=return_all)
+        eager.refuse_options("sample", unknown, sampling.SAMPLE_OPTIONS)
+        rows = None if batch_n is None else eager.as_count(batch_n, "batch_n")
+        shape = eager.as_shape(sample_shape, "sample_shape")
+        options = sampling.SampleOptions(rows, shape, reparam, sample_mean, generator)
+        return sampling.sample(self, x_dict, options, return_all=return_all)
 
     def sample_mean(self, x_dict: Inputs = None) -> Tensor:
         """The mean of a law with one factor and one variable, shape ``(batch, *event)``."""
-        return eager.moment(self, x_dict, "mean_of")
+        return density.moment(self, x_dict, "mean_of")
 
     def sample_variance(self, x_dict: Inputs = None) -> Tensor:
         """The variance of a law with one factor and one variable, shape ``(batch, *event)``."""
-        return eager.moment(self, x_dict, "variance_of")
+        return density.moment(self, x_dict, "variance_of")
 
     def get_log_prob(
         self,
@@ -184,8 +189,8 @@ class Distribution(nn.Module):
         Args:
             x_dict: Values of ``var`` and ``cond_var``; others are ignored.
             sum_features: Sum over the event axes. Without a declared ``features_shape`` these
-                are all axes but the first of the parameters.
-            feature_dims: Sum over these axes instead.
+                are all axes but the first of the parameters; a batch is never summed.
+            feature_dims: Sum over these axes instead; none if it is empty.
 
         Returns:
             Shape ``(*sample_shape, batch)``.
@@ -193,17 +198,36 @@ class Distribution(nn.Module):
         Raises:
             MissingVariableError: If a value is missing.
             DensityError: If a factor has no density, or a variable is integrated out.
+            ShapeError: If a value does not have the event shape, or terms differ in their rows.
         """
-        eager.refuse_options("get_log_prob", unknown, ("sum_features", "feature_dims"))
-        return eager.log_prob(self, x_dict, sum_features=sum_features, feature_dims=feature_dims)
+        eager.refuse_options("get_log_prob", unknown, ("x_dict", "sum_features", "feature_dims"))
+        return density.log_prob(self, x_dict, sum_features=sum_features, feature_dims=feature_dims)
 
-    def get_entropy(self, x_dict: Inputs = None, sum_features: bool = True) -> Tensor:
-        """The entropy in nats, shape ``(batch,)``; of independent factors, the sum."""
-        return eager.entropy(self, x_dict, sum_features=sum_features)
+    def get_entropy(
+        self,
+        x_dict: Inputs = None,
+        sum_features: bool = True,
+        feature_dims: Sequence[int] | None = None,
+        **unknown: Any,
+    ) -> Tensor:
+        """The entropy in nats, shape ``(batch,)``; of independent factors, the sum.
+
+        Args:
+            x_dict: Values of ``cond_var``.
+            sum_features: Sum over the event axes.
+            feature_dims: Sum over these axes instead; none if it is empty.
+
+        Raises:
+            MissingVariableError: If a condition is missing.
+            DensityError: If a factor has no density, or its conditions are drawn by another.
+            SamplingError: If the entropy of a factor has no closed form.
+        """
+        eager.refuse_options("get_entropy", unknown, ("x_dict", "sum_features", "feature_dims"))
+        return density.entropy(self, x_dict, sum_features=sum_features, feature_dims=feature_dims)
 
     def get_params(self, x_dict: Inputs = None) -> dict[str, Tensor]:
         """The parameters given the conditions, of a law with one factor."""
-        return eager.get_params(self, x_dict)
+        return density.get_params(self, x_dict)
 
     # -- new laws from it -----------------------------------------------------------------------
     def __mul__(self, other: "Distribution") -> "Joint":
@@ -225,7 +249,7 @@ class Distribution(nn.Module):
         return marginalize(self, as_names(marginalize_list, "marginalize_list"))
 
     def detach(self) -> "Joint":
-        """The same law with gradients to its parameters cut; its draws are shared with the uncut law."""
+        """The same law with gradients to its parameters cut; its draws are the uncut law's."""
         from ancestral.distributions.joint import detach
 
         return detach(self)

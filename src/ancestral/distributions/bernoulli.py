@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ancestral.distributions.constraints import Constraint, boolean, logit, unit_interval
-from ancestral.distributions.law import Law, Parameter, Params, identity
+from ancestral.distributions.constraints import Constraint, boolean, identity, real, unit_interval
+from ancestral.distributions.law import Law, Parameter, Params
 
 
 class Bernoulli(Law):
@@ -33,7 +33,7 @@ class Bernoulli(Law):
         tensor([0.2500, 0.7500])
     """
 
-    domains = {"logits": logit, "probs": unit_interval}
+    domains = {"logits": real, "probs": unit_interval}
     split = {"logits": identity}
     parametrisations = (("logits",), ("probs",))
     noise = "uniform"
@@ -61,13 +61,15 @@ class Bernoulli(Law):
     @staticmethod
     def draw(noise: Tensor, probs: Any = None, logits: Any = None) -> Tensor:
         """1 where uniform noise falls below the probability."""
-        pi = Bernoulli.mean_of(probs, logits)
-        return (noise < pi).to(noise.dtype)
+        return (noise < Bernoulli.mean_of(probs, logits)).to(noise.dtype)
 
     @staticmethod
     def log_density(x: Tensor, probs: Any = None, logits: Any = None) -> Tensor:
         """The log density of each component."""
-        eta = torch.as_tensor(probs if logits is None else logits, device=x.device)
+        eta = probs if logits is None else logits
+        if not isinstance(eta, Tensor):  # a number takes the precision of the value
+            dtype = x.dtype if x.is_floating_point() else torch.get_default_dtype()
+            eta = torch.as_tensor(eta, dtype=dtype, device=x.device)
         dtype = torch.result_type(eta, x)
         eta, x = torch.broadcast_tensors(eta.to(dtype), x.to(dtype))
         if logits is None:  # torch cuts both logarithms off at -100, with a finite gradient
@@ -77,20 +79,20 @@ class Bernoulli(Law):
     @staticmethod
     def mean_of(probs: Any = None, logits: Any = None) -> Any:
         r""":math:`\pi`."""
-        return probs if logits is None else torch.as_tensor(logits).sigmoid()
+        return _tensor(probs) if logits is None else _tensor(logits).sigmoid()
 
     @staticmethod
     def variance_of(probs: Any = None, logits: Any = None) -> Any:
         r""":math:`\pi(1-\pi)`."""
-        pi = Bernoulli.mean_of(probs, logits)
-        return pi * (1.0 - pi)
+        on, off = probabilities(probs, logits)
+        return on * off
 
     @staticmethod
     def entropy_of(probs: Any = None, logits: Any = None) -> Any:
         r""":math:`-\pi\log\pi - (1-\pi)\log(1-\pi)`."""
-        log_on, log_off = log_probs(probs, logits)
-        pi = torch.as_tensor(Bernoulli.mean_of(probs, logits))
-        return -pi * log_on - (1.0 - pi) * log_off
+        on, off = probabilities(probs, logits)
+        log_on, log_off = log_probabilities(probs, logits)
+        return -on * log_on - off * log_off
 
     @staticmethod
     def values(event: Sequence[int], like: Tensor) -> Tensor:
@@ -100,25 +102,37 @@ class Bernoulli(Law):
         return torch.tensor(table, dtype=like.dtype, device=like.device).reshape(-1, *event)
 
 
-def log_probs(probs: Any, logits: Any) -> tuple[Tensor, Tensor]:
-    r""":math:`\log\pi` and :math:`\log(1-\pi)`; from probabilities cut off at -100."""
-    if logits is not None:
-        eta = torch.as_tensor(logits)
-        return F.logsigmoid(eta), F.logsigmoid(-eta)
-    pi = torch.as_tensor(probs)
-    one, zero = torch.ones_like(pi), torch.zeros_like(pi)
-    return (
-        -F.binary_cross_entropy(pi, one, reduction="none"),
-        -F.binary_cross_entropy(pi, zero, reduction="none"),
-    )
+def probabilities(probs: Any = None, logits: Any = None) -> tuple[Tensor, Tensor]:
+    r""":math:`\pi` and :math:`1-\pi`; of logits both to full precision."""
+    if logits is None:
+        pi = _tensor(probs)
+        return pi, 1.0 - pi
+    eta = _tensor(logits)
+    return eta.sigmoid(), (-eta).sigmoid()
+
+
+def log_probabilities(probs: Any = None, logits: Any = None) -> tuple[Tensor, Tensor]:
+    r""":math:`\log\pi` and :math:`\log(1-\pi)`; of probabilities cut off at -100."""
+    if logits is None:
+        pi = _tensor(probs)
+        one, zero = torch.ones_like(pi), torch.zeros_like(pi)
+        log_on = -F.binary_cross_entropy(pi, one, reduction="none")
+        return log_on, -F.binary_cross_entropy(pi, zero, reduction="none")
+    eta = _tensor(logits)
+    return F.logsigmoid(eta), F.logsigmoid(-eta)
+
+
+def _tensor(value: Any) -> Tensor:
+    """A number in full precision, which a 0-d tensor does not impose on others."""
+    return value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
 
 
 def kl_bernoulli(q: dict[str, Any], p: dict[str, Any]) -> Tensor:
     r""":math:`\pi_q\log\frac{\pi_q}{\pi_p} + (1-\pi_q)\log\frac{1-\pi_q}{1-\pi_p}`."""
-    q_on, q_off = log_probs(q.get("probs"), q.get("logits"))
-    p_on, p_off = log_probs(p.get("probs"), p.get("logits"))
-    pi = torch.as_tensor(Bernoulli.mean_of(**q))
-    return pi * (q_on - p_on) + (1.0 - pi) * (q_off - p_off)
+    q_on, q_off = log_probabilities(**q)
+    p_on, p_off = log_probabilities(**p)
+    on, off = probabilities(**q)
+    return on * (q_on - p_on) + off * (q_off - p_off)
 
 
 Bernoulli.closed_kl = {Bernoulli: kl_bernoulli}

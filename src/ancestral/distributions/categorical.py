@@ -8,8 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ancestral.distributions.constraints import Constraint, category, logit, one_hot, simplex
-from ancestral.distributions.law import Law, Parameter, Params, identity
+from ancestral.distributions.constraints import (
+    Constraint,
+    category,
+    identity,
+    log_weight,
+    one_hot,
+    simplex,
+)
+from ancestral.distributions.law import Law, Parameter, Params
 
 
 class Categorical(Law):
@@ -36,7 +43,7 @@ class Categorical(Law):
         tensor([0.8000])
     """
 
-    domains = {"logits": logit, "probs": simplex}
+    domains = {"logits": log_weight, "probs": simplex}
     split = {"logits": identity}
     parametrisations = (("logits",), ("probs",))
     noise = "gumbel"
@@ -62,7 +69,7 @@ class Categorical(Law):
     @property
     def moves(self) -> type[Law]:
         """The static moves of one-hot values, or of indices."""
-        return Categorical if self.onehot else ByIndex
+        return type(self) if self.onehot else _ByIndex
 
     def event_shape(self, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
         """The event shape of a value from those of its parameters."""
@@ -79,16 +86,21 @@ class Categorical(Law):
         """One-hot vectors, or whole numbers below K."""
         return one_hot if self.onehot else category(classes_of(params))
 
+    @classmethod
+    def examples(cls) -> list[dict[str, Any]]:
+        """One-hot and by index."""
+        return [{**e, "onehot": onehot} for e in super().examples() for onehot in (True, False)]
+
     @staticmethod
     def draw(noise: Tensor, probs: Any = None, logits: Any = None) -> Tensor:
         """The category with the largest log probability plus Gumbel noise, one-hot."""
-        winner = ByIndex.draw(noise, probs, logits)
+        winner = _ByIndex.draw(noise, probs, logits)
         return F.one_hot(winner, noise.shape[-1]).to(noise.dtype)
 
     @staticmethod
     def log_density(x: Tensor, probs: Any = None, logits: Any = None) -> Tensor:
         """The log density, the last axis reduced."""
-        log_pi = log_probs(probs, logits)
+        log_pi = log_probabilities(probs, logits)
         # 0 * -inf would be NaN: a category that x does not name has no part in the sum
         return (x * log_pi.masked_fill(x == 0, 0.0)).sum(-1)
 
@@ -106,22 +118,20 @@ class Categorical(Law):
     @staticmethod
     def entropy_of(probs: Any = None, logits: Any = None) -> Any:
         r""":math:`-\sum_k \pi_k\log\pi_k`."""
-        log_pi = log_probs(probs, logits)
+        log_pi = log_probabilities(probs, logits)
         pi = Categorical.mean_of(probs, logits)
         return -(pi * log_pi.masked_fill(pi == 0, 0.0)).sum(-1)
 
     @staticmethod
     def values(event: Sequence[int], like: Tensor) -> Tensor:
         """All values of an event ``(*event, K)``, shape ``(K ** size, *event, K)``."""
-        *plain, classes = event
-        index = ByIndex.table(plain, classes, like.device)
-        return F.one_hot(index, classes).to(like.dtype)
+        return F.one_hot(_ByIndex.values(event, like), event[-1]).to(like.dtype)
 
 
-class ByIndex(Categorical):
-    """The moves of a categorical law whose values are indices."""
+class _ByIndex(Law):
+    """The moves of a categorical law whose values are indices: these have no mean."""
 
-    value_dims = 0
+    param_dims = 1
 
     @staticmethod
     def draw(noise: Tensor, probs: Any = None, logits: Any = None) -> Tensor:
@@ -132,24 +142,21 @@ class ByIndex(Categorical):
     @staticmethod
     def log_density(x: Tensor, probs: Any = None, logits: Any = None) -> Tensor:
         """The log density of each index."""
-        log_pi = log_probs(probs, logits)
+        log_pi = log_probabilities(probs, logits)
         index = x.long().unsqueeze(-1)
         lead = torch.broadcast_shapes(index.shape[:-1], log_pi.shape[:-1])
         log_pi = log_pi.expand(*lead, log_pi.shape[-1])
         return log_pi.gather(-1, index.expand(*lead, 1)).squeeze(-1)
 
-    @staticmethod
-    def values(event: Sequence[int], like: Tensor) -> Tensor:
-        """All indices; ``event`` is that of the noise, with the categories last."""
-        *plain, classes = event
-        return ByIndex.table(plain, classes, like.device)
+    entropy_of = staticmethod(Categorical.entropy_of)
 
     @staticmethod
-    def table(event: Sequence[int], classes: int, device: torch.device) -> Tensor:
-        """Every assignment of a category to each component, shape ``(K ** size, *event)``."""
-        size = int(torch.Size(event).numel())
+    def values(event: Sequence[int], like: Tensor) -> Tensor:
+        """All indices; ``event`` is that of the parameters, shape ``(K ** size, *event[:-1])``."""
+        *plain, classes = event
+        size = int(torch.Size(plain).numel())
         rows = list(itertools.product(range(classes), repeat=size))
-        return torch.tensor(rows, device=device).reshape(-1, *event)
+        return torch.tensor(rows, device=like.device).reshape(-1, *plain)
 
 
 def classes_of(params: Params) -> int:
@@ -157,20 +164,21 @@ def classes_of(params: Params) -> int:
     return next(v.shape[-1] for v in params.values() if isinstance(v, Tensor) and v.dim())
 
 
-def log_probs(probs: Any, logits: Any) -> Tensor:
+def log_probabilities(probs: Any = None, logits: Any = None) -> Tensor:
     r""":math:`\log\pi`, normalised; of probabilities that are exactly 0, -100."""
     if logits is not None:
-        return logits.log_softmax(-1)
+        out: Tensor = logits.log_softmax(-1)
+        return out
     safe = torch.where(probs > 0, probs, 1.0)  # no infinite slope behind the cut-off
     return torch.where(probs > 0, safe.log(), -100.0).clamp(min=-100.0)
 
 
 def kl_categorical(q: dict[str, Any], p: dict[str, Any]) -> Tensor:
     r""":math:`\sum_k \pi^q_k \log(\pi^q_k / \pi^p_k)`."""
-    log_q = log_probs(q.get("probs"), q.get("logits"))
-    log_p = log_probs(p.get("probs"), p.get("logits"))
+    log_q, log_p = log_probabilities(**q), log_probabilities(**p)
     pi = Categorical.mean_of(**q)
     return (pi * (log_q - log_p).masked_fill(pi == 0, 0.0)).sum(-1)
 
 
 Categorical.closed_kl = {Categorical: kl_categorical}
+_ByIndex.closed_kl = {_ByIndex: kl_categorical}

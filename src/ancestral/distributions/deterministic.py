@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from ancestral.core.errors import ParameterError
+from ancestral.core.errors import OptionError, ParameterError
 from ancestral.core.names import listing
 from ancestral.distributions.law import Law, Params
 
@@ -33,6 +34,7 @@ class Deterministic(Law):
 
     has_density = False
     reparametrised = True
+    several = True
 
     def __init__(
         self,
@@ -45,13 +47,33 @@ class Deterministic(Law):
     ) -> None:
         super().__init__(var, cond_var, name, features_shape, net, {})
 
+    @classmethod
+    def examples(cls) -> list[dict[str, Any]]:
+        """Twice its condition."""
+        return [{"cond_var": ["y"], "net": twice}]
+
+    @staticmethod
+    def mean_of(**values: Tensor) -> Tensor:
+        """The value itself, of a law of one variable."""
+        if len(values) != 1:
+            raise OptionError(
+                f"the mean is asked of one variable, but the law is over {listing(list(values))}. "
+                "Use sample(...)."
+            )
+        return next(iter(values.values()))
+
+    @staticmethod
+    def variance_of(**values: Tensor) -> Tensor:
+        """Zero."""
+        return torch.zeros_like(Deterministic.mean_of(**values))
+
     def params(self, conditions: Sequence[Tensor]) -> Params:
         """The values themselves, keyed by the law's own names of its variables."""
         out = self(**dict(zip(self._cond_var, conditions, strict=True)))
         if set(out) != set(self._var):
             raise ParameterError(
-                f"{self.prob_text}: forward returned {listing(sorted(out))}, but its variables are "
-                f"{listing(list(self._var))}. Return exactly these, e.g. "
+                f"{self.prob_text}: forward returned {listing(sorted(out))}, but its variables "
+                f"are {listing(list(self._var))}. Return exactly these, e.g. "
                 f"{{{', '.join(f'{v!r}: {v}' for v in self._var)}}}."
             )
         return {v: out[v] for v in self._var}
@@ -60,7 +82,12 @@ class Deterministic(Law):
         """The value of the only variable."""
         if not isinstance(out, Tensor) or len(self._var) != 1:
             raise ParameterError(
-                f"{self.prob_text}: the network must return a dict with {listing(list(self._var))}, "
-                f"got {type(out).__name__}."
+                f"{self.prob_text}: the network must return a dict with "
+                f"{listing(list(self._var))}, got {type(out).__name__}."
             )
         return {self._var[0]: out}
+
+
+def twice(y: Tensor) -> Tensor:
+    """The network of the example."""
+    return 2.0 * y

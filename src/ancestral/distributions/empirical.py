@@ -1,6 +1,7 @@
 r"""The empirical law of the data, :math:`p_{data}(x)`."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -24,9 +25,15 @@ class EmpiricalDistribution(Law):
     is_data = True
     has_density = False
     reparametrised = True
+    several = True
 
     def __init__(self, var: str | Iterable[str] | None = None, name: str = "p_{data}") -> None:
         super().__init__(var, (), name, None, None, {})
+
+    @classmethod
+    def examples(cls) -> list[dict[str, Any]]:
+        """It takes no parameters."""
+        return [{}]
 
     def params(self, conditions: Sequence[Tensor]) -> Params:
         """It has none."""

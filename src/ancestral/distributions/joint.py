@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from torch import nn
 
-from ancestral.core.errors import VariableError
+from ancestral.core.errors import OptionError, VariableError
 from ancestral.core.names import listing
 from ancestral.distributions.base import Distribution, Factor
 
@@ -81,18 +81,23 @@ def as_joint(dist: Distribution) -> Joint:
 
 def product(left: Distribution, right: Distribution) -> Joint:
     """The product of two laws that share no drawn variable."""
+    if not isinstance(right, Distribution):
+        raise OptionError(
+            f"{left.prob_text} * {right!r}: a law is multiplied by a law, to make a joint law. To "
+            f"scale its density write {left.name}.prob() * ..., a loss."
+        )
     twice = sorted(set(left.all_var) & set(right.all_var))
     if twice:
         raise VariableError(
-            f"{left.prob_text} * {right.prob_text}: both draw {listing(twice)}. A product draws each "
-            f"variable once; rename one with replace_var({twice[0]}='...')."
+            f"{left.prob_text} * {right.prob_text}: both draw {listing(twice)}. A product draws "
+            f"each variable once; rename one with replace_var({twice[0]}='...')."
         )
     hidden = (*left.hidden, *right.hidden)
     seen = sorted(set(hidden) & {*left.cond_var, *right.cond_var})
     if seen:
         raise VariableError(
-            f"{left.prob_text} * {right.prob_text}: {listing(seen)} is integrated out in one and a "
-            f"condition of the other. Rename it with replace_var({seen[0]}='...')."
+            f"{left.prob_text} * {right.prob_text}: {listing(seen)} is integrated out in one and "
+            f"a condition of the other. Rename it with replace_var({seen[0]}='...')."
         )
     order = (*left.all_var, *right.all_var)
     return Joint((*left.factors, *right.factors), hidden, order=order)
@@ -115,8 +120,8 @@ def check_product(factors: tuple[Factor, ...]) -> None:
             loop = path[path.index(factor) :]
             raise VariableError(
                 f"{' '.join(f.text for f in loop)} is a cycle: "
-                f"{' needs '.join([*(f.var[0] for f in loop), loop[0].var[0]])}. In a product each "
-                "variable is drawn after its conditions; drop or rename one of these laws."
+                f"{' needs '.join([*(f.var[0] for f in loop), loop[0].var[0]])}. In a product "
+                "each variable is drawn after its conditions; drop or rename one of these laws."
             )
         state[id(factor)] = "open"
         for c in factor.cond_var:

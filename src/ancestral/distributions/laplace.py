@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ancestral.distributions.constraints import positive, real
-from ancestral.distributions.law import Law, Parameter, identity
+from ancestral.distributions.constraints import identity, positive, real
+from ancestral.distributions.law import Law, Parameter
 
 
 def _log(scale: Tensor | float) -> Any:
@@ -82,7 +82,9 @@ class Laplace(Law):
 
 
 def kl_laplace(q: dict[str, Any], p: dict[str, Any]) -> Tensor:
-    r""":math:`\log\frac{b_p}{b_q} + \frac{d}{b_p} + \frac{b_q}{b_p} e^{-d/b_q} - 1`, with d the distance."""
+    r""":math:`\log\frac{b_p}{b_q} + \frac{d}{b_p} + \frac{b_q}{b_p} e^{-d/b_q} - 1`, with d the
+    distance between the locations.
+    """
     ratio = torch.as_tensor(q["scale"] / p["scale"])
     distance = torch.as_tensor(q["loc"] - p["loc"]).abs()
     return -ratio.log() + distance / p["scale"] + ratio * torch.exp(-distance / q["scale"]) - 1.0

@@ -1,16 +1,10 @@
-"""Elementary laws: a family with parameters, each a constant, trained, bound to a condition, or from a network.
+"""Elementary laws: a family with parameters, each a constant, trained, a condition, or from a net.
 
 To add a family, write one file with a class that declares ``domains`` and the *moves*: static
-functions of tensors, which the interpreter, the generated step and the eager API all call.
-
-========================  =====================================================================
-``draw(noise, **params)``  a value as a function of base noise of the declared kind
-``log_density(x, ...)``    the log density, before event axes are summed
-``mean_of``, ``variance_of``, ``entropy_of``    moments and entropy (nats), where they exist
-========================  =====================================================================
+functions of tensors, which the interpreter, the generated step and the eager API all call. Where
+parameters may not be chosen one by one, it also writes :meth:`Law.examples`.
 """
 
-import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -18,27 +12,41 @@ import torch
 from torch import Tensor, nn
 
 from ancestral.core.errors import (
+    GradientError,
     OptionError,
     ParameterError,
     ShapeError,
     VariableError,
-    did_you_mean,
 )
 from ancestral.core.names import as_names, listing
 from ancestral.distributions.base import Distribution, Factor
-from ancestral.distributions.constraints import Constraint
+from ancestral.distributions.constraints import Constraint, check, examples, identity
+from ancestral.distributions.layout import broadcasts_to
+from ancestral.distributions.network import check_network, check_returned
+from ancestral.distributions.numbers import Numbers
 
 Parameter = float | Tensor | str | None
 Params = dict[str, Any]  # name to tensor, or to a number known when the law was built
 
 
-def identity(x: Tensor) -> Tensor:
-    """The link of an unconstrained parameter."""
-    return x
-
-
 class Law(Distribution):
     """An elementary law: one family, one or more variables, parameters from four sources.
+
+    A family declares, as class attributes,
+
+    * ``domains``: its parameters and what each may be; ``parametrisations``: the sets of them of
+      which one is given, if not all are; ``split``: how one tensor of a network becomes
+      parameters, in order, each through its link;
+    * ``noise``: the kind of base noise that a draw is a function of; ``reparametrised``: whether
+      a draw is a differentiable function of the parameters;
+    * ``value_dims``, ``param_dims``: how many last axes of a value, and of a parameter, the
+      density itself reduces (1 for a vector such as a one-hot value);
+    * its moves, static functions of tensors: ``draw(noise, **params)``, a value as a function of
+      base noise; ``log_density(x, **params)``, before event axes are summed; and as far as they
+      exist ``mean_of``, ``variance_of``, ``entropy_of`` (nats) of the parameters, and
+      ``values(event, like)``, all values of a discrete event;
+    * ``closed_kl``: for each family with a closed form of KL[self || family], a function of both
+      laws' parameters.
 
     Args:
         var: Names of its variables.
@@ -46,9 +54,14 @@ class Law(Distribution):
         name: How it prints.
         features_shape: Event shape of a value; found from the parameters if not given.
         net: A callable of the conditions that returns a dict of parameters, or one tensor whose
-            last axis splits into the parameters of :attr:`split`.
+            last axis splits into the parameters of ``split``.
         given: The family's parameters: a number or tensor (a constant), an ``nn.Parameter``
             (trained), the name of a condition, or ``None`` (from the network).
+
+    Raises:
+        VariableError: If names are repeated, or do not fit the network's arguments.
+        ParameterError: If parameters are contradictory, or leave nothing to the network.
+        SupportError: If a constant is outside its domain.
     """
 
     domains: ClassVar[Mapping[str, Constraint]] = {}
@@ -58,9 +71,18 @@ class Law(Distribution):
     noise: ClassVar[str | None] = None
     is_data: ClassVar[bool] = False
     has_density: ClassVar[bool] = True
-    value_dims: ClassVar[int] = 0  # event axes of a value that the density itself reduces
-    param_dims: ClassVar[int] = 0  # the same of a parameter
+    several: ClassVar[bool] = False  # whether it may be over several variables
+    value_dims: ClassVar[int] = 0
+    param_dims: ClassVar[int] = 0
     closed_kl: ClassVar[Mapping[type["Law"], Callable[..., Tensor]]] = {}
+
+    # The moves. A family that has one writes it as a static method; the others stay without.
+    draw: ClassVar[Callable[..., Tensor]]
+    log_density: ClassVar[Callable[..., Tensor]]
+    mean_of: ClassVar[Callable[..., Any]]
+    variance_of: ClassVar[Callable[..., Any]]
+    entropy_of: ClassVar[Callable[..., Any]]
+    values: ClassVar[Callable[..., Tensor]]
 
     def __init__(
         self,
@@ -74,25 +96,20 @@ class Law(Distribution):
         super().__init__(name)
         self._var = as_names(["x"] if var is None else var, "var")
         self._cond_var = as_names(cond_var, "cond_var")
-        both = sorted(set(self._var) & set(self._cond_var))
-        if both:
-            raise VariableError(
-                f"{self.prob_text}: {listing(both)} is both drawn and conditioned on. "
-                "A law cannot be conditioned on its own variable: rename one of them."
-            )
-        self.net = net if isinstance(net, nn.Module) or net is None else None
-        self._call = None if isinstance(net, nn.Module) else net
-        self._known: dict[str, float] = {}
+        self._check_variables()
+        self.net = net
         self._bound: dict[str, str] = {}
+        self._numbers = Numbers()
         self._given = tuple(k for k, v in given.items() if v is not None)
-        for key, value in given.items():
-            if value is not None:
-                self._bind(key, value)
-        self._check_parametrisation()
+        for key in self._given:
+            self._bind(key, given[key])
+        self._numbers.read(self._buffers)
+        self._check_given()
         self._features_shape = self._find_features_shape(features_shape)
-        self._by_name = self._check_signature(net)
+        own = type(self).forward is not Law.forward
+        self._by_name = check_network(self, own=own)
 
-    # -- names ----------------------------------------------------------------------------------
+    # -- what it is over ------------------------------------------------------------------------
     @property
     def factors(self) -> tuple[Factor, ...]:
         """The law itself, as the only factor."""
@@ -118,7 +135,20 @@ class Law(Distribution):
         """The event shape if it is known without running a network, else ``None``."""
         return None if self._features_shape is None else torch.Size(self._features_shape)
 
-    # -- parameters -----------------------------------------------------------------------------
+    def _check_variables(self) -> None:
+        both = sorted(set(self._var) & set(self._cond_var))
+        if both:
+            raise VariableError(
+                f"{self.prob_text}: {listing(both)} is both drawn and conditioned on. "
+                "A law cannot be conditioned on its own variable: rename one of them."
+            )
+        if len(self._var) != 1 and not self.several:
+            raise VariableError(
+                f"{self.prob_text}: a {self.distribution_name} is the law of one variable, got "
+                f"var={list(self._var)}. Write one law for each and multiply them."
+            )
+
+    # -- parameters that the constructor is given -----------------------------------------------
     def _bind(self, key: str, value: Parameter) -> None:
         if isinstance(value, str):
             if value not in self._cond_var:
@@ -127,114 +157,34 @@ class Law(Distribution):
                     f"cond_var=[{', '.join(map(repr, self._cond_var))}]. Add it to cond_var."
                 )
             self._bound[key] = value
-        elif isinstance(value, nn.Parameter):
+            return
+        if callable(value) and not isinstance(value, Tensor):
+            raise ParameterError(
+                f"{self.prob_text}: {key}= takes a number, a tensor, an nn.Parameter or the name "
+                f"of a condition, got {type(value).__name__}. A network is given as net=."
+            )
+        if isinstance(value, nn.Parameter):
             self.register_parameter(key, value)
         else:
-            tensor = torch.as_tensor(value)
-            if not tensor.is_floating_point():
-                tensor = tensor.to(torch.get_default_dtype())
-            self.register_buffer(key, tensor.detach().clone(memory_format=torch.contiguous_format))
-            self._read_known(key)
+            self._keep_constant(key, torch.as_tensor(value))
+        if key in self.domains:
+            check(self.domains[key], getattr(self, key), f"{self.prob_text}: {key}")
 
-    def _read_known(self, key: str) -> None:
-        buffer = self._buffers.get(key)
-        if buffer is not None and buffer.dim() == 0 and buffer.device.type != "meta":
-            self._known[key] = buffer.item()
-
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        super()._load_from_state_dict(*args, **kwargs)
-        for key in tuple(self._known):
-            self._read_known(key)
-
-    def _check_parametrisation(self) -> None:
-        for one in self.parametrisations:
-            for other in self.parametrisations:
-                clash = [k for k in self._given if k in set(one) ^ set(other)]
-                if set(clash) & set(one) and set(clash) & set(other):
-                    raise ParameterError(
-                        f"{self.prob_text}: {' and '.join(clash)} were both given; "
-                        f"a {type(self).__name__} takes one of them."
-                    )
-
-    def _find_features_shape(self, given: Sequence[int] | None) -> tuple[int, ...] | None:
-        sizes = [tuple(getattr(self, k).shape) for k in self._given if k not in self._bound]
-        sizes = [s for s in sizes if s]
-        found = self.event_shape(dict(zip(self._given, sizes, strict=False))) if sizes else None
-        if given is None or (not tuple(given) and found):
-            complete = self._given and not self._bound and not self._cond_var
-            return found if found is not None else (() if complete else None)
-        shape = tuple(int(n) for n in given)
-        if found is not None:
-            try:
-                fits = torch.broadcast_shapes(shape, found) == shape
-            except RuntimeError:
-                fits = False
-            if not fits:
-                raise ShapeError(
-                    f"{self.prob_text}: features_shape={list(shape)} does not fit its constants, "
-                    f"whose event shape is {list(found)}. Drop features_shape, or give numbers."
-                )
-        return shape
-
-    def noise_event(self, params: Params) -> tuple[int, ...]:
-        """The event shape of one draw's noise as far as the law itself knows it."""
-        return tuple(self.features_shape)
-
-    def event_shape(self, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
-        """The event shape of a value from those of its parameters."""
-        try:
-            return tuple(torch.broadcast_shapes(*shapes.values()))
-        except RuntimeError:
-            told = ", ".join(f"{k} {list(s)}" for k, s in shapes.items())
-            raise ShapeError(
-                f"{self.prob_text}: parameters do not fit one another: {told}."
-            ) from None
-
-    def _check_signature(self, net: Callable[..., Any] | None) -> bool:
-        """Whether the network takes its conditions by name; refuses a mixture."""
-        overridden = type(self).forward is not Law.forward
-        if net is not None and overridden:
-            raise OptionError(
-                f"{self.prob_text}: {type(self).__name__} has a forward of its own, and net= was "
-                "given too. Keep one of them."
+    def _keep_constant(self, key: str, value: Tensor) -> None:
+        if value.requires_grad:
+            raise GradientError(
+                f"{self.prob_text}: {key} is a tensor with a gradient, which a constant would "
+                f"cut. Give nn.Parameter(...) to train it, {key}.detach() to keep it fixed, or "
+                f"the name of a condition to pass it in."
             )
-        target = type(self).forward if overridden else getattr(net, "forward", net)
-        if target is None:
-            return True
-        try:
-            params = list(inspect.signature(target).parameters.values())
-        except (TypeError, ValueError):
-            return overridden
-        params = params[1:] if overridden else params
-        if any(p.kind is p.VAR_KEYWORD for p in params):
-            return True
-        names = [p.name for p in params if p.kind is not p.VAR_POSITIONAL]
-        required = [p.name for p in params if p.default is p.empty and p.name in names]
-        wanted = set(self._cond_var)
-        if wanted <= set(names) and set(required) <= wanted:
-            return True
-        if not overridden and not (wanted & set(names)):
-            return False  # a network with argument names of its own: in the order of cond_var
-        what = f"{type(self).__name__}.forward" if overridden else "net"
-        raise VariableError(
-            f"{self.prob_text}: {what} takes ({', '.join(names)}), but the conditions are "
-            f"({', '.join(self._cond_var)}). Name the arguments of {what} as in cond_var="
-            f"{list(self._cond_var)}."
-        )
+        if not value.is_floating_point():
+            value = value.to(torch.get_default_dtype())
+        self.register_buffer(key, value.clone(memory_format=torch.contiguous_format))
 
-    def forward(self, **conditions: Tensor) -> Params:
-        """Run ``net`` on the conditions; a subclass may override it to be the network itself."""
-        net = self.net if self.net is not None else self._call
-        if net is None:
-            missing = [k for k in (self.split or self.domains) if k not in self._given]
-            raise ParameterError(
-                f"{self.prob_text} has no value for {listing(missing)}. Give numbers or tensors "
-                f"({missing[0] if missing else 'loc'}=...), a network (net=...), or write forward."
-            )
-        out = net(**conditions) if self._by_name else net(*(conditions[c] for c in self._cond_var))
-        if isinstance(out, Mapping):
-            return dict(out)
-        return self.split_output(out)
+    @property
+    def ways(self) -> tuple[tuple[str, ...], ...]:
+        """The sets of parameters that make the law, one of which is needed."""
+        return self.parametrisations or (tuple(self.domains),)
 
     @property
     def given(self) -> tuple[str, ...]:
@@ -247,14 +197,94 @@ class Law(Distribution):
         return self._bound
 
     @property
+    def is_complete(self) -> bool:
+        """Whether the constructor was given all parameters, so that no network is needed."""
+        return any(set(way) == set(self._given) for way in self.ways)
+
+    def _check_given(self) -> None:
+        if not any(set(self._given) <= set(way) for way in self.ways):
+            raise ParameterError(
+                f"{self.prob_text}: {' and '.join(self._given)} were both given; "
+                f"a {self.distribution_name} takes one of them."
+            )
+
+    # -- constants that are numbers: known when a loss is lowered -------------------------------
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The constants that are single numbers and were not changed since."""
+        return self._numbers.current(self._buffers)
+
+    def constants(self) -> dict[str, float] | None:
+        """All parameters, if each is a number known when the law was built, else ``None``."""
+        numbers = self.numbers
+        return numbers if self.is_complete and len(numbers) == len(self._given) else None
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Law":
+        numbers = self.numbers
+        super()._apply(fn, recurse)
+        self._numbers.keep(numbers, self._buffers)
+        return self
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._numbers.read(self._buffers)
+
+    # -- shapes ---------------------------------------------------------------------------------
+    def _find_features_shape(self, given: Sequence[int] | None) -> tuple[int, ...] | None:
+        fixed = [k for k in self._given if k not in self._bound]
+        shapes = {k: tuple(getattr(self, k).shape) for k in fixed if getattr(self, k).dim()}
+        found = self.event_shape(shapes) if shapes else None
+        if given is None or (found and not tuple(given)):
+            alone = self._given and not self._bound and not self._cond_var
+            return found if found is not None else (() if alone else None)
+        shape = tuple(given)
+        if not all(isinstance(n, int) and n >= 0 for n in shape):
+            raise OptionError(
+                f"{self.prob_text}: features_shape={given!r} must be whole numbers, e.g. [64]."
+            )
+        if found is not None and not broadcasts_to(found, shape):
+            raise ShapeError(
+                f"{self.prob_text}: features_shape={list(shape)} does not fit its constants, "
+                f"whose event shape is {list(found)}. Drop features_shape, or give numbers."
+            )
+        return shape
+
+    def event_shape(self, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
+        """The event shape of a value from those of its parameters."""
+        try:
+            return tuple(torch.broadcast_shapes(*shapes.values()))
+        except RuntimeError:
+            told = ", ".join(f"{k} {list(s)}" for k, s in shapes.items())
+            raise ShapeError(
+                f"{self.prob_text}: parameters do not fit one another: {told}."
+            ) from None
+
+    def noise_event(self, params: Params) -> tuple[int, ...]:
+        """The event shape of one draw's noise as far as the law itself knows it."""
+        return tuple(self.features_shape)
+
+    # -- the network ----------------------------------------------------------------------------
+    def forward(self, **conditions: Tensor) -> Params:
+        """Run ``net`` on the conditions; a subclass may override it to be the network itself."""
+        if self.net is None:
+            missing = [k for k in (self.split or self.domains) if k not in self._given]
+            raise ParameterError(
+                f"{self.prob_text} has no value for {listing(missing)}. Give numbers or tensors "
+                f"({missing[0] if missing else 'loc'}=...), a network (net=...), or write forward."
+            )
+        in_order = [conditions[c] for c in self._cond_var]
+        out = self.net(**conditions) if self._by_name else self.net(*in_order)
+        return dict(out) if isinstance(out, Mapping) else self.split_output(out)
+
+    @property
     def from_net(self) -> tuple[str, ...]:
         """The parameters that one output tensor of the network is split into, in order."""
-        if any(k in self._given for k in self.domains if k not in self.split):
+        if self.is_complete or any(k in self._given for k in self.domains if k not in self.split):
             return ()
         return tuple(k for k in self.split if k not in self._given)
 
     def split_output(self, out: Tensor) -> Params:
-        """One tensor of the network as parameters: equal parts of the last axis, through their links."""
+        """Parameters from one tensor: equal parts of its last axis, each through its link."""
         names = self.from_net
         if not isinstance(out, Tensor) or not names:
             raise ParameterError(
@@ -263,8 +293,8 @@ class Law(Distribution):
             )
         if out.dim() == 0 or out.shape[-1] % len(names):
             raise ShapeError(
-                f"{self.prob_text}: the network's output of shape {tuple(out.shape)} does not split "
-                f"into {listing(names)}: the last axis must be a multiple of {len(names)}."
+                f"{self.prob_text}: the network's output of shape {tuple(out.shape)} does not "
+                f"split into {listing(names)}: the last axis must be a multiple of {len(names)}."
             )
         parts = out.chunk(len(names), -1) if len(names) > 1 else (out,)
         return {k: self.split[k](part) for k, part in zip(names, parts, strict=True)}
@@ -277,87 +307,16 @@ class Law(Distribution):
         """
         local = dict(zip(self._cond_var, conditions, strict=True))
         out: Params = {}
-        if not self._complete():
+        if not self.is_complete:
             out = self(**local)
-            self._check_returned(out)
+            check_returned(self, out)
+        numbers = self.numbers
         for key in self._given:
             bound = self._bound.get(key)
-            out[key] = local[bound] if bound else self._known.get(key, getattr(self, key, None))
+            out[key] = local[bound] if bound else numbers.get(key, getattr(self, key, None))
         return out
 
-    def _complete(self) -> bool:
-        options = self.parametrisations or (tuple(self.domains),)
-        return any(set(option) <= set(self._given) for option in options)
-
-    def _check_returned(self, out: Params) -> None:
-        again = [k for k in out if k in self._given]
-        if again:
-            raise ParameterError(
-                f"{self.prob_text}: the network returned {listing(again)}, which the constructor "
-                "was given too. Leave it out of one of them."
-            )
-        for key in out:
-            if key not in self.domains:
-                hint = did_you_mean(key, self.domains)
-                raise ParameterError(
-                    f"{self.prob_text}: the network returned {key!r}, which is no parameter of "
-                    f"{type(self).__name__}; {hint}"
-                )
-        have = set(out) | set(self._given)
-        options = self.parametrisations or (tuple(self.domains),)
-        if not any(set(option) <= have for option in options):
-            need = " or ".join(f"({', '.join(option)})" for option in options)
-            raise ParameterError(
-                f"{self.prob_text}: the network returned {listing(sorted(out))}, but a "
-                f"{type(self).__name__} needs {need}."
-            )
-
-    def constants(self) -> dict[str, float] | None:
-        """All parameters, if each is a number known when the law was built, else ``None``."""
-        if len(self._known) == len(self._given) and self._complete():
-            return dict(self._known)
-        return None
-
-    def anchor(self) -> Tensor:
-        """A tensor with the law's dtype and device, for noise where no parameter is a tensor."""
-        for tensor in (*self.parameters_and_buffers(),):
-            if tensor.is_floating_point():
-                return tensor
-        return torch.empty(())
-
-    def parameters_and_buffers(self) -> Iterable[Tensor]:
-        """The law's tensors, parameters first."""
-        yield from nn.Module.parameters(self)
-        yield from self.buffers()
-
-    def extra_repr(self) -> str:
-        """What ``repr`` shows: names, shape, and where each parameter comes from."""
-        lines = [f"name={self.name}, var={list(self._var)}, cond_var={list(self._cond_var)}"]
-        if self._features_shape is not None:
-            lines[0] += f", features_shape={list(self._features_shape)}"
-        lines += [f"{k}: {self._source(k)}" for k in self._sources()]
-        return "\n".join(lines)
-
-    def _sources(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys((*self._given, *self.from_net)))
-
-    def _source(self, key: str) -> str:
-        if key in self._bound:
-            return f"the value of {self._bound[key]}"
-        if key in self._known:
-            return f"{self._known[key]:g}"
-        if key in self._given:
-            kind = "trained" if key in self._parameters else "constant"
-            return f"{kind}, shape {list(getattr(self, key).shape)}"
-        link = self.split.get(key, identity)
-        through = "" if link is identity else f" through {link.__name__}"
-        if type(self).forward is not Law.forward:
-            return "from forward"
-        names = self.from_net
-        part = f", part {names.index(key) + 1} of {len(names)}" if len(names) > 1 else ""
-        return f"from net{part}{through}" if (self.net or self._call) else "not given"
-
-    # -- moves; a family overrides them ---------------------------------------------------------
+    # -- what the runtime asks ------------------------------------------------------------------
     @property
     def moves(self) -> type["Law"]:
         """Where the static moves stand: the class, unless an option of the law chooses others."""
@@ -367,12 +326,44 @@ class Law(Distribution):
         """What a value may be, or ``None`` if anything finite."""
         return None
 
-    @staticmethod
-    def draw(noise: Tensor, **params: Any) -> Tensor:
-        """A value as a function of base noise."""
-        raise NotImplementedError
+    def anchor(self) -> Tensor:
+        """A tensor with the law's dtype and device, for noise where no parameter is a tensor."""
+        tensors = (*nn.Module.parameters(self), *self.buffers())
+        return next((t for t in tensors if t.is_floating_point()), torch.empty(()))
 
-    @staticmethod
-    def log_density(x: Tensor, **params: Any) -> Tensor:
-        """The log density, before event axes are summed."""
-        raise NotImplementedError
+    # -- how it reads ---------------------------------------------------------------------------
+    def extra_repr(self) -> str:
+        """What ``repr`` shows: names, shape, and where each parameter comes from."""
+        lines = [f"name={self.name}, var={list(self._var)}, cond_var={list(self._cond_var)}"]
+        if self._features_shape is not None:
+            lines[0] += f", features_shape={list(self._features_shape)}"
+        keys = dict.fromkeys((*self._given, *self.from_net))
+        return "\n".join([*lines, *(f"{key}: {self._source(key)}" for key in keys)])
+
+    def _source(self, key: str) -> str:
+        if key in self._bound:
+            return f"the value of {self._bound[key]}"
+        if key in self.numbers:
+            return f"{self.numbers[key]:g}"
+        if key in self._given:
+            kind = "trained" if key in self._parameters else "constant"
+            return f"{kind}, shape {list(getattr(self, key).shape)}"
+        if type(self).forward is not Law.forward:
+            return "from forward"
+        if self.net is None:
+            return "not given"
+        names, link = self.from_net, self.split[key]
+        part = f", part {names.index(key) + 1} of {len(names)}" if len(names) > 1 else ""
+        through = "" if link is identity else f" through {link.__name__}"
+        return f"from net{part}{through}"
+
+    # -- how it is tested -----------------------------------------------------------------------
+    @classmethod
+    def examples(cls) -> list[dict[str, Any]]:
+        """Arguments of the constructor that the contract checks try: three components each.
+
+        By default they are made from ``domains``, one set for each of :attr:`ways`. A family
+        whose parameters depend on each other, or that has options, writes its own.
+        """
+        ways = cls.parametrisations or (tuple(cls.domains),)
+        return [examples({k: cls.domains[k] for k in way}, cls.param_dims) for way in ways]

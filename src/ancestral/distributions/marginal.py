@@ -1,4 +1,4 @@
-r"""Marginal laws, :math:`p(x) = \int p(x|z)\,p(z)\,dz`: drawn by ancestral sampling, no density."""
+r"""Marginal laws, :math:`p(x) = \int p(x|z)\,p(z)\,dz`: drawn by ancestral sampling only."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from ancestral.distributions.joint import Joint, as_joint
 
 
 def marginalize(dist: Distribution, names: Sequence[str]) -> Joint:
-    """The law of the other variables.
+    r"""The law of the other variables.
 
     Raises:
         VariableError: If a name is not drawn by the law, or nothing is left.
@@ -19,7 +19,7 @@ def marginalize(dist: Distribution, names: Sequence[str]) -> Joint:
         >>> p = Normal(var=["x"], cond_var=["z"], loc="z", scale=1.0)
         >>> prior = Normal(var=["z"], loc=0.0, scale=1.0)
         >>> marginalize(p * prior, ["z"]).latex()
-        'p(x) = \\\\int p(x|z)p(z)dz'
+        'p(x) = \\int p(x|z)p(z)dz'
     """
     for name in names:
         if name not in dist.var:

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ancestral.distributions.constraints import positive, real
-from ancestral.distributions.law import Law, Parameter, identity
+from ancestral.distributions.constraints import identity, positive, real
+from ancestral.distributions.law import Law, Parameter
 
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
@@ -83,17 +83,20 @@ class Normal(Law):
 
 
 def kl_normal(q: dict[str, Any], p: dict[str, Any]) -> Tensor:
-    r""":math:`\log\frac{\sigma_p}{\sigma_q} + \frac{\sigma_q^2 + (\mu_q-\mu_p)^2}{2\sigma_p^2} - \frac12`."""
-    if p["loc"] == 0.0 and p["scale"] == 1.0 if _are_numbers(p) else False:
-        loc, scale = q["loc"], q["scale"]  # a standard normal: fewer kernels
-        return torch.as_tensor(0.5 * (scale * scale + loc * loc - 1.0) - _log(scale))
-    ratio = q["scale"] / p["scale"]
-    shift = (q["loc"] - p["loc"]) / p["scale"]
+    r""":math:`\frac12 (r^2 + d^2 - 1) - \log r`, with :math:`r = \sigma_q/\sigma_p` and
+    :math:`d = (\mu_q - \mu_p)/\sigma_p`.
+    """
+    if _is_standard(p):
+        ratio, shift = q["scale"], q["loc"]  # the same formula in fewer kernels
+    else:
+        ratio, shift = q["scale"] / p["scale"], (q["loc"] - p["loc"]) / p["scale"]
     return torch.as_tensor(0.5 * (ratio * ratio + shift * shift - 1.0) - _log(ratio))
 
 
-def _are_numbers(params: dict[str, Any]) -> bool:
-    return all(isinstance(v, float) for v in params.values())
+def _is_standard(params: dict[str, Any]) -> bool:
+    """Whether the parameters are the numbers 0 and 1, known without looking into a tensor."""
+    loc, scale = params["loc"], params["scale"]
+    return isinstance(loc, float) and isinstance(scale, float) and loc == 0.0 and scale == 1.0
 
 
 Normal.closed_kl = {Normal: kl_normal}

@@ -1,16 +1,14 @@
 """The Loss API: what is optimised, as frozen mathematics."""
 
+from ancestral.losses.apply import Function, norm, sqnorm
 from ancestral.losses.node import (
     Constant,
-    Function,
     MaxLoss,
     MinLoss,
     Node,
     Parameter,
     Value,
     ValueLoss,
-    norm,
-    sqnorm,
     values,
 )
 from ancestral.losses.prob import (

@@ -5,7 +5,7 @@ nodes (printing, checking, rewriting, lowering) are tables of functions over thi
 nodes that mention laws (:mod:`ancestral.losses.prob`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -137,91 +137,6 @@ def values(names: str | Sequence[str]) -> Any:
     return out[0] if len(out) == 1 else out
 
 
-@dataclass(frozen=True, eq=False)
-class Function:
-    """A network or any callable, to be applied to nodes: ``f = Function(net, name="f")``.
-
-    Args:
-        net: Takes tensors with one batch axis in front, returns one tensor with the same.
-        name: How it prints.
-
-    Example:
-        >>> x = values("x")
-        >>> str(Function(torch.square, name="f")(x))
-        'f(x)'
-    """
-
-    net: Callable[..., Tensor]
-    name: str = "f"
-
-    def __call__(self, *args: Any) -> "Apply":
-        """The function at these nodes."""
-        return Apply(self, tuple(as_node(a) for a in args))
-
-    def grad(self, *args: Any, wrt: int = 0) -> "Grad":
-        r"""The derivative of a scalar function at a point, :math:`\nabla_x f(x, \dots)`.
-
-        Args:
-            args: The point.
-            wrt: The argument that it is taken with respect to.
-        """
-        return Grad(self, tuple(as_node(a) for a in args), wrt)
-
-    def jvp(self, args: Sequence[Any], along: Sequence[Any]) -> "Jvp":
-        r"""The derivative of the function along a direction, :math:`\partial f(x)\,v`.
-
-        Args:
-            args: The point, one entry per argument.
-            along: The direction, likewise; a number stands for a constant one.
-        """
-        return Jvp(self, tuple(as_node(a) for a in args), tuple(as_node(a) for a in along))
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Apply(Node):
-    """A function at a point."""
-
-    fn: Function
-    args: tuple[Node, ...]
-
-    def __post_init__(self) -> None:
-        if not self.args:
-            raise OptionError(f"{self.fn.name}() needs at least one argument.")
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Grad(Node):
-    """The derivative of a scalar function at a point, with respect to one argument."""
-
-    fn: Function
-    args: tuple[Node, ...]
-    wrt: int
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.wrt < len(self.args):
-            raise OptionError(
-                f"{self.fn.name}.grad(wrt={self.wrt}): it has {len(self.args)} arguments, counted "
-                "from 0."
-            )
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Jvp(Node):
-    """The derivative of a function at a point along a direction."""
-
-    fn: Function
-    args: tuple[Node, ...]
-    along: tuple[Node, ...]
-
-    def __post_init__(self) -> None:
-        if len(self.args) != len(self.along):
-            raise OptionError(
-                f"{self.fn.name}.jvp: {len(self.args)} arguments, but a direction with "
-                f"{len(self.along)} entries. Give one per argument; 0 for those that are held "
-                "fixed."
-            )
-
-
 @dataclass(frozen=True, eq=False, repr=False)
 class Add(Node):
     """The sum of two terms."""
@@ -344,37 +259,6 @@ def MinLoss(left: Any, right: Any) -> Extremum:
 def MaxLoss(left: Any, right: Any) -> Extremum:
     """The larger of two losses."""
     return Extremum("max", left, right)
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Norm(Node):
-    """The Euclidean norm of an event, or its square."""
-
-    arg: Node
-    squared: bool = False
-
-    def __post_init__(self) -> None:
-        self._coerce("arg")
-
-
-def norm(arg: Any) -> Norm:
-    r"""The Euclidean norm :math:`\lVert x \rVert` over event axes.
-
-    Example:
-        >>> norm(values("x")).eval({"x": torch.tensor([[3.0, 4.0]])})
-        tensor([5.])
-    """
-    return Norm(arg)
-
-
-def sqnorm(arg: Any) -> Norm:
-    r"""The squared Euclidean norm :math:`\lVert x \rVert^2` over event axes.
-
-    Example:
-        >>> sqnorm(values("x")).eval({"x": torch.tensor([[3.0, 4.0]])})
-        tensor([25.])
-    """
-    return Norm(arg, squared=True)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -1,6 +1,6 @@
 """Scope: which variables a loss leaves free, which it needs as input, and substitution."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ancestral.core.errors import VariableError, did_you_mean
@@ -19,12 +19,8 @@ from ancestral.losses.prob import (
 Names = tuple[str, ...]
 
 
-def _ordered(*groups: Any) -> Names:
-    return tuple(dict.fromkeys(name for group in groups for name in group))
-
-
-def _data(law: Distribution) -> list[str]:
-    return [v for f in law.factors if f.law.is_data for v in f.var]
+def _ordered(names: Iterable[str]) -> Names:
+    return tuple(dict.fromkeys(names))
 
 
 def free(node: Any, *, data: bool = False) -> Names:
@@ -34,24 +30,41 @@ def free(node: Any, *, data: bool = False) -> Names:
         node: The loss.
         data: Count the variables of empirical laws too: they are bound, but must be given.
     """
+    return _ordered(name for name, given in _mentions(node) if data or not given)
+
+
+Mentions = list[tuple[str, bool]]  # a variable, and whether an empirical law reads its data
+
+
+def _mentions(node: Any) -> Mentions:
     if isinstance(node, Value):
-        return (node.name,)
+        return [(node.name, False)]
     if isinstance(node, (LogProb, Prob)):
-        return _ordered(node.law.var, node.law.cond_var)
+        return _plain([*node.law.var, *node.law.cond_var])
     if isinstance(node, Expectation):
-        inside = [n for n in free(node.body, data=data) if n not in node.law.var]
-        return _ordered(node.law.cond_var, _data(node.law) if data else (), inside)
+        data = [(v, True) for f in node.law.factors if f.law.is_data for v in f.var]
+        return [*_plain(node.law.cond_var), *data, *_without(node.body, node.law.var)]
     if isinstance(node, (KullbackLeibler, CrossEntropy)):
-        return _ordered(node.q.cond_var, [c for c in node.p.cond_var if c not in node.q.var])
+        second = [c for c in node.p.cond_var if c not in node.q.var]
+        return _plain([*node.q.cond_var, *second])
     if isinstance(node, Entropy):
-        return tuple(node.q.cond_var)
+        return _plain(node.q.cond_var)
     if isinstance(node, ClosedForm):
-        second = node.p.cond_var if node.p is not None else ()
-        return _ordered(node.q.cond_var, [c for c in second if c not in node.q.var])
+        second = [] if node.p is None else [c for c in node.p.cond_var if c not in node.q.var]
+        return _plain([*node.q.cond_var, *second])
     if isinstance(node, Let):
-        inside = [n for n in free(node.arg, data=data) if n not in node.names]
-        return _ordered(inside, *(free(b, data=data) for b in node.bindings))
-    return _ordered(*(free(child, data=data) for child in node.children))
+        bindings = [mention for b in node.bindings for mention in _mentions(b)]
+        return [*_without(node.arg, node.names), *bindings]
+    return [mention for child in node.children for mention in _mentions(child)]
+
+
+def _plain(names: Iterable[str]) -> Mentions:
+    return [(name, False) for name in names]
+
+
+def _without(node: Any, bound: Iterable[str]) -> Mentions:
+    """The mentions in a node where names are bound; data stays data."""
+    return [(name, given) for name, given in _mentions(node) if given or name not in bound]
 
 
 def inputs(node: Any) -> Names:
@@ -60,8 +73,13 @@ def inputs(node: Any) -> Names:
 
 
 def _check_names(node: Any, names: Mapping[str, Any], method: str) -> None:
-    known = inputs(node)
+    known = free(node)
     for name in names:
+        if name not in known and name in inputs(node):
+            raise VariableError(
+                f"{method}: in {node} an empirical law draws {name!r}, so it is not free. Rename it "
+                f"there: law.replace_var({name}='...')."
+            )
         if name not in known:
             raise VariableError(
                 f"{method}: {node} has no free variable {name!r}; {did_you_mean(name, known)}"

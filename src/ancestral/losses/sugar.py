@@ -184,6 +184,12 @@ class Loss:
 
         return lower.lower(self, frozenset(scalars))
 
+    def source(self: Any, x_dict: Mapping[str, Tensor] | None = None, **options: Any) -> str:
+        """The straight-line PyTorch that runs on data like this batch, as text."""
+        from ancestral.lowering import function
+
+        return function.source(self, x_dict, options)
+
     # -- how it reads ---------------------------------------------------------------------------
     def latex(self: Any) -> str:
         """The equation in LaTeX."""

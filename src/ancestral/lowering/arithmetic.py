@@ -5,26 +5,24 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ancestral.core.axes import ROW, union
 from ancestral.core.errors import ScopeError, did_you_mean
+from ancestral.losses.apply import Apply, Grad, Jvp, Norm
 from ancestral.losses.chain import LogMeanExp
 from ancestral.losses.node import (
     Add,
-    Apply,
     Clamp,
     Constant,
     Detach,
     Div,
     Extremum,
-    Grad,
-    Jvp,
     Let,
     Mul,
     Neg,
     Node,
-    Norm,
     Planned,
     Pow,
     Reduce,
@@ -32,7 +30,7 @@ from ancestral.losses.node import (
     Unary,
     Value,
 )
-from ancestral.lowering.build import Flow, Sum
+from ancestral.lowering.build import LOSS, NUMBER, VALUE, Flow, Sum
 from ancestral.lowering.context import Lowering, Scope, label
 from ancestral.printing import loss as loss_text
 from ancestral.program import instructions as ir
@@ -51,8 +49,8 @@ def constant(lw: Lowering, node: Constant, scope: Scope) -> Sum:
 def value(lw: Lowering, node: Value, scope: Scope) -> Sum:
     """A bound or given variable, which may have an event."""
     if node.name in scope.values:
-        return replace(scope.values[node.name], is_loss=False)
-    return Sum({lw.input(node.name): 1.0}, is_loss=False)
+        return replace(scope.values[node.name], kind=VALUE)
+    return Sum({lw.input(node.name): 1.0}, kind=VALUE)
 
 
 def apply(lw: Lowering, node: Apply, scope: Scope) -> Sum:
@@ -96,7 +94,7 @@ def _applied(lw: Lowering, node: Any, key: Any, read: Registers, make: Any) -> S
     for r in read:
         flow = flow | lw.build.flow[r]
     out = lw.build.emit(key, node.fn.name, union(*(r.axes for r in read)), make, flow)
-    return Sum({out: 1.0}, is_loss=False)
+    return Sum({out: 1.0}, kind=VALUE)
 
 
 def add(lw: Lowering, node: Add, scope: Scope) -> Sum:
@@ -118,9 +116,9 @@ def _both(lw: Lowering, node: Any, scope: Scope) -> tuple[Sum, Sum]:
     """Two operands; next to a term that is one number per row, a value must be so too."""
     left = lw.lower(node.left, scope.below(node, 0))
     right = lw.lower(node.right, scope.below(node, 1))
-    if left.terms and left.is_loss and not right.is_loss:
+    if left.terms and left.kind == LOSS and right.kind == VALUE:
         right = Sum({lw.scalar(node.right, right, node.left): 1.0})
-    if right.terms and right.is_loss and not left.is_loss:
+    if right.terms and right.kind == LOSS and left.kind == VALUE:
         left = Sum({lw.scalar(node.left, left, node.right): 1.0})
     return left, right
 
@@ -138,46 +136,54 @@ def mul(lw: Lowering, node: Mul, scope: Scope) -> Sum:
     if right.number is not None:
         return left.times(right.number)
     out = lw.build.elementwise("mul", (lw.build.register(left), lw.build.register(right)))
-    return Sum({out: 1.0}, is_loss=left.is_loss and right.is_loss)
+    return Sum({out: 1.0}, kind=min(left.kind, right.kind))
 
 
 def div(lw: Lowering, node: Div, scope: Scope) -> Sum:
-    """A quotient; by a number, a scaling."""
+    """A quotient; by a number, a scaling; of a number, a scaled reciprocal, as in torch."""
     left, right = _both(lw, node, scope)
     if right.number:
         return left.times(1.0 / right.number)
+    if left.number is not None and right.number is None:
+        out = lw.build.elementwise("pow", (lw.build.register(right),), (-1.0,))
+        return Sum({out: 1.0}, kind=right.kind).times(left.number)
     out = lw.build.elementwise("div", (lw.build.register(left), lw.build.register(right)))
-    return Sum({out: 1.0}, is_loss=left.is_loss and right.is_loss)
+    return Sum({out: 1.0}, kind=min(left.kind, right.kind))
 
 
 def pow(lw: Lowering, node: Pow, scope: Scope) -> Sum:
     """A power by a number."""
     base = lw.lower(node.base, scope.below(node, 0))
-    exponent = float(node.exponent)
-    out = lw.build.elementwise("pow", (lw.build.register(base),), (exponent,))
-    return Sum({out: 1.0}, is_loss=base.is_loss)
+    return _of_each(lw, "pow", base, (float(node.exponent),))
 
 
 def unary(lw: Lowering, node: Unary, scope: Scope) -> Sum:
     """exp, log or abs."""
-    arg = lw.lower(node.arg, scope.below(node, 0))
-    return Sum(
-        {lw.build.elementwise(node.kind, (lw.build.register(arg),)): 1.0}, is_loss=arg.is_loss
-    )
+    return _of_each(lw, node.kind, lw.lower(node.arg, scope.below(node, 0)))
 
 
 def clamp(lw: Lowering, node: Clamp, scope: Scope) -> Sum:
     """The value cut off below and above."""
     arg = lw.lower(node.arg, scope.below(node, 0))
-    out = lw.build.elementwise("clamp", (lw.build.register(arg),), (node.low, node.high))
-    return Sum({out: 1.0}, is_loss=arg.is_loss)
+    return _of_each(lw, "clamp", arg, (node.low, node.high))
 
 
 def extremum(lw: Lowering, node: Extremum, scope: Scope) -> Sum:
-    """The smaller or larger of two."""
+    """The smaller or larger of two; beside a number, the value cut off there."""
     left, right = _both(lw, node, scope)
+    for value, bound in ((left, right.number), (right, left.number)):
+        if bound is not None:
+            return _of_each(lw, "clamp", value, (None, bound) if node.which == "min" else (bound, None))
     out = lw.build.elementwise(node.which, (lw.build.register(left), lw.build.register(right)))
-    return Sum({out: 1.0}, is_loss=left.is_loss and right.is_loss)
+    return Sum({out: 1.0}, kind=min(left.kind, right.kind))
+
+
+def _of_each(lw: Lowering, op: str, arg: Sum, extra: tuple[float | None, ...] = ()) -> Sum:
+    """A function of each element; of a number, a number."""
+    if arg.number is not None:
+        number = torch.tensor(arg.number, dtype=torch.float64)
+        return Sum({}, getattr(torch, op)(number, *extra).item(), arg.kind)
+    return Sum({lw.build.elementwise(op, (lw.build.register(arg),), extra): 1.0}, kind=arg.kind)
 
 
 def norm(lw: Lowering, node: Norm, scope: Scope) -> Sum:
@@ -185,7 +191,7 @@ def norm(lw: Lowering, node: Norm, scope: Scope) -> Sum:
     arg = lw.build.register(lw.lower(node.arg, scope.below(node, 0)))
     key = ("norm", arg, node.squared)
     out = lw.build.emit(key, "norm", arg.axes, lambda out: ir.Norm(out, arg, node.squared))
-    return Sum({out: 1.0})
+    return Sum({out: 1.0}, kind=NUMBER)
 
 
 def reduce(lw: Lowering, node: Reduce, scope: Scope) -> Sum:
@@ -226,7 +232,7 @@ def _reduced(lw: Lowering, node: Any, how: str, name: str | None, arg: Sum, scop
 def detach(lw: Lowering, node: Detach, scope: Scope) -> Sum:
     """The value with its gradient cut, term by term, so that draws stay shared."""
     arg = lw.lower(node.arg, scope.below(node, 0))
-    return Sum({lw.build.cut(r): c for r, c in arg.terms.items()}, arg.bias, arg.is_loss)
+    return Sum({lw.build.cut(r): c for r, c in arg.terms.items()}, arg.bias, arg.kind)
 
 
 def let(lw: Lowering, node: Let, scope: Scope) -> Sum:

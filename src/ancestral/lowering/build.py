@@ -33,26 +33,38 @@ class Flow:
         return Flow(self.sources | other.sources, self.cuts | other.cuts)
 
 
+VALUE, NUMBER, LOSS = range(3)
+
+
 @dataclass(frozen=True)
 class Sum:
-    """A linear combination of registers that has not been computed yet."""
+    """A linear combination of registers that has not been computed yet.
+
+    Its kind says what stands on a row: a value may have an event, a number (such as a norm) has
+    none, and a loss has none and lets none stand beside it.
+    """
 
     terms: Mapping[ir.Register, float] = field(default_factory=dict)
     bias: float = 0.0
-    is_loss: bool = True  # an event scalar by its kind; a value may have an event
+    kind: int = LOSS
 
     def plus(self, other: "Sum", sign: float = 1.0) -> "Sum":
         """The sum of two, equal terms collected."""
         terms = dict(self.terms)
         for register, c in other.terms.items():
             terms[register] = terms.get(register, 0.0) + sign * c
-        return Sum(terms, self.bias + sign * other.bias, self.is_loss and other.is_loss)
+        return Sum(terms, self.bias + sign * other.bias, min(self.kind, other.kind))
 
     def times(self, factor: float) -> "Sum":
         """The combination scaled."""
         return Sum(
-            {r: factor * c for r, c in self.terms.items()}, factor * self.bias, self.is_loss
+            {r: factor * c for r, c in self.terms.items()}, factor * self.bias, self.kind
         )
+
+    @property
+    def axes(self) -> Axes:
+        """The axes of all terms, of those that cancel too."""
+        return union(*(r.axes for r in self.terms))
 
     @property
     def number(self) -> float | None:
@@ -113,6 +125,8 @@ class Builder:
     def register(self, value: Sum) -> ir.Register:
         """The register of a linear combination."""
         terms = tuple((c, r) for r, c in value.terms.items() if c != 0.0)
+        if union(*(r.axes for _, r in terms)) != value.axes:  # zeros that still have the rows
+            terms = tuple((c, r) for r, c in value.terms.items())
         if not terms:
             return self.number(value.bias)
         if len(terms) == 1 and terms[0][0] == 1.0 and value.bias == 0.0:
@@ -154,7 +168,7 @@ class Builder:
 
 def law_key(law: Law) -> Hashable:
     """What makes two laws one: the object, or equal constants of a frozen law of one family."""
-    constants = law.constants()
+    constants = law.constants() if law.domains else None  # without parameters: a network's values
     if constants is None:
         return id(law)
     shape = law.declared_shape

@@ -1,13 +1,12 @@
-"""Checks of an expression and its plan: names, plug-in estimates, gradient paths."""
+"""Checks of an expression and its plan: names, gradient paths."""
 
-import warnings
 from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor, nn
 
-from ancestral.core.errors import GradientError, PlugInWarning, VariableError
-from ancestral.losses.node import Clamp, Div, Extremum, Node, Norm, Planned, Pow, Unary
+from ancestral.core.errors import GradientError, VariableError
+from ancestral.losses.node import Node
 from ancestral.losses.prob import (
     CrossEntropy,
     Entropy,
@@ -17,7 +16,6 @@ from ancestral.losses.prob import (
     Prob,
 )
 from ancestral.lowering.build import CutPath, Flow, law_key
-from ancestral.lowering.rewrite import logarithm, rewrite
 from ancestral.printing import law as law_text
 from ancestral.printing import loss as loss_text
 from ancestral.printing.dialect import TEXT
@@ -55,57 +53,6 @@ def check_names(node: Node) -> None:
                 f"{f.law.distribution_name} with other parameters. Give one of them another name, "
                 f"e.g. name='{f.law.name}_2'."
             )
-
-
-# -- plug-in estimates ----------------------------------------------------------------------------
-def warn_plug_in(node: Node) -> None:
-    """Warn of each non-linear function of a Monte Carlo expectation."""
-    for function, expectation in _plug_ins(rewrite(node), {}):
-        warnings.warn(
-            PlugInWarning(
-                f"{loss_text.text(function)} is a non-linear function of the Monte Carlo "
-                "estimate of "
-                f"{loss_text.text(expectation)}: its mean is not the formula's value. Use a "
-                "closed "
-                "form (.simplify()), .estimate({law: Enumerate()}) for a discrete law, or put the "
-                'function inside, E(q.iid(k=10), (...).mean("k").log()). If it is meant, write '
-                "the "
-                "number of draws: E(q, f, sample_shape=[1])."
-            ),
-            stacklevel=4,
-        )
-
-
-def _plug_ins(node: Node, choices: dict[int, Any]) -> Iterable[tuple[Node, Node]]:
-    if isinstance(node, Planned):
-        choices = {**choices, **{id(law): c for law, c in node.choices}}
-    inside: list[Node] = []
-    if isinstance(node, (Unary, Clamp, Extremum, Norm)):
-        if not (isinstance(node, Unary) and node.kind == "log" and logarithm(node.arg)):
-            inside = list(node.children)
-    elif isinstance(node, Div):
-        inside = [node.right]
-    elif isinstance(node, Pow) and not node.is_whole:
-        inside = [node.base]
-    for child in inside:
-        found = next(iter(_monte_carlo(child, choices)), None)
-        if found is not None:
-            yield node, found
-    for child in node.children:
-        yield from _plug_ins(child, choices)
-
-
-def _monte_carlo(node: Node, choices: dict[int, Any]) -> Iterable[Node]:
-    """The expectations that are estimated with an unspoken number of draws."""
-    if isinstance(node, Planned):
-        choices = {**choices, **{id(law): c for law, c in node.choices}}
-    if isinstance(node, Expectation) and node.draws is None:
-        random = [f for f in node.law.factors if f.law.domains or f.law.is_data]
-        chosen = [choices.get(id(f.law)) for f in random]
-        if any(c is None or (c.how != "table" and c.draws is None) for c in chosen):
-            yield node
-    for child in node.children:
-        yield from _monte_carlo(child, choices)
 
 
 # -- gradient paths -------------------------------------------------------------------------------

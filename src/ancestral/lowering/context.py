@@ -6,10 +6,12 @@ from typing import Any
 
 from ancestral.core.axes import Axis, union
 from ancestral.distributions.base import Factor
-from ancestral.losses.node import Apply, Grad, Jvp, Node, Value
-from ancestral.lowering.build import Builder, Flow, Sum
-from ancestral.lowering.draws import Ledger, Path
+from ancestral.losses.apply import Apply, Grad, Jvp
+from ancestral.losses.node import Node, Value
+from ancestral.lowering.build import VALUE, Builder, Flow, Sum
+from ancestral.lowering.draws import Counts, Ledger, Path
 from ancestral.lowering.plates import plates
+from ancestral.lowering.plug_in import is_plug_in
 from ancestral.printing import law as law_text
 from ancestral.printing import loss as loss_text
 from ancestral.printing.dialect import TEXT
@@ -39,13 +41,14 @@ class Lowering:
         node: Node,
         rules: "Rules",
         scalars: frozenset[str],
-        counts: tuple[int | None, ...],
+        counts: Counts,
     ) -> None:
         self.rules = rules
         self.scalars = scalars
         self.ledger = Ledger(counts)
         self.build = Builder()
         self.plates = plates(node, scalars)
+        self.plug_in: set[ir.Register] = set()
         self.noise: dict[str, ir.Register] = {}
         self.bound: dict[str, ir.Register] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
@@ -53,13 +56,16 @@ class Lowering:
     # -- shared pieces ------------------------------------------------------------------------
     def lower(self, node: Node, scope: Scope) -> Sum:
         """A node as a linear combination of registers."""
-        return self.rules[type(node)](self, node, scope)
+        value = self.rules[type(node)](self, node, scope)
+        if is_plug_in(node, scope.choices):
+            self.plug_in.update(value.terms)
+        return value
 
     def scalar(self, node: Node, value: Sum, beside: Node | None = None) -> ir.Register:
         """A node's value as one number per row, checked when it runs if its kind does not say."""
         other = None if beside is None else label(beside)
         register = self.build.register(value)
-        if value.is_loss:
+        if value.kind != VALUE:
             return register
         return self.build.emit(
             ("scalar", register),

@@ -5,6 +5,7 @@ or the smallest expression that holds both is not a sum. From left to right, eac
 takes the first draw that no conflicting one has.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,22 +31,29 @@ class Record:
     index: int
     depth: int
     count: int | None
+    first: "First"
     users: list[Path] = field(default_factory=list)
+
+
+First = tuple[Any, ...]  # who took a draw first: the variables, and where the expectation stands
+Counts = Mapping[First, int]
 
 
 class Ledger:
     """All draws of a program.
 
     Args:
-        counts: The numbers of draws that an earlier round of assignment has found, in order.
+        counts: The numbers of draws that an earlier round of assignment has found.
     """
 
-    def __init__(self, counts: tuple[int | None, ...] = ()) -> None:
+    def __init__(self, counts: Counts) -> None:
         self._given = counts
         self.records: list[Record] = []
 
-    def assign(self, key: Any, path: Path, depth: int, count: int | None) -> Record:
-        """The draw that an expectation takes."""
+    def assign(
+        self, key: Any, names: tuple[str, ...], path: Path, depth: int, count: int | None
+    ) -> Record:
+        """The draw that an expectation takes of the law that draws these names."""
         for record in self.records:
             if record.key != key or any(conflict(path, user) for user in record.users):
                 continue
@@ -56,13 +64,13 @@ class Ledger:
             record.users.append(path)
             record.count = count if record.count is None else record.count
             return record
-        position = len(self.records)
-        planned = self._given[position] if position < len(self._given) else None
-        record = Record(key, position, depth, count if count is not None else planned, [path])
+        first = (names, *(i for _, i in path))
+        planned = self._given.get(first) if count is None else count
+        record = Record(key, len(self.records), depth, planned, first, [path])
         self.records.append(record)
         return record
 
     @property
-    def counts(self) -> tuple[int | None, ...]:
-        """How many copies of each draw are made."""
-        return tuple(r.count for r in self.records)
+    def counts(self) -> Counts:
+        """The numbers of draws that were written, by who took the draw first."""
+        return {r.first: r.count for r in self.records if r.count is not None}

@@ -17,12 +17,14 @@ from ancestral.core.names import listing
 from ancestral.core.rng import Generator
 from ancestral.losses.node import Node
 from ancestral.losses.scope import inputs
-from ancestral.lowering.check import check_gradients, warn_plug_in
+from ancestral.lowering.check import check_gradients
 from ancestral.lowering.lower import lower_with_flow
+from ancestral.lowering.plug_in import warn_plug_in
 from ancestral.printing import loss as loss_text
 from ancestral.program.instructions import Program
 from ancestral.runtime.interpret import interpret
 from ancestral.runtime.run import Run
+from ancestral.runtime.step import Step
 from ancestral.runtime.watch import Watch
 
 OPTIONS = ("x_dict", "return_dict", "generator", "noise", "batch_n")
@@ -51,6 +53,7 @@ class LossFunction:
         self._inputs = inputs(loss)
         self._programs: dict[frozenset[str], tuple[Program, Any]] = {}
         self._seen: set[Any] = set()
+        self._steps: dict[Any, Step] = {}
         self._checked: set[frozenset[str]] = set()
         warn_plug_in(loss)
 
@@ -100,6 +103,20 @@ class LossFunction:
         drawn = {v: run.values[r] for v, r in run.program.scope.items() if r in run.values}
         return value, {**dict(run.data), **drawn}
 
+    def source(self) -> str:
+        """The text of the step for the inputs of the first call.
+
+        Raises:
+            OptionError: If it has not been called: event shapes come with the first batch.
+        """
+        if not self._steps:
+            raise OptionError(
+                "the text depends on the event shapes of a batch: call the function once, or ask "
+                "loss.source({...}) with a batch."
+            )
+        text: str = next(iter(self._steps.values())).source.text
+        return text
+
     def prepare(
         self,
         x_dict: Mapping[str, Tensor] | None,
@@ -118,12 +135,17 @@ class LossFunction:
                     f"noise={{{name!r}: ...}}: the loss makes no such draw; "
                     f"{did_you_mean(name, program.draws)}"
                 )
-        key = (flat, tuple((n, data[n].shape, data[n].dtype) for n in self._inputs), batch_n)
+        given = [data[n] for n in self._inputs]
+        kind = (flat, tuple((v.shape[1:], v.dtype, v.device) for v in given))
+        rows = (kind, tuple(v.shape[:1] for v in given), batch_n)
         run = Run(program, data, noise or {}, generator, batch_n)
-        if key in self._seen:
-            return run, None
-        self._seen.add(key)
-        return run, Watch()
+        step = self._steps.get(kind)
+        if step is None or rows not in self._seen or not step.is_current():
+            self._seen.add(rows)
+            run.keep = self._steps, kind
+            return run, Watch()
+        run.step = step
+        return run, None
 
     def _data(
         self, x_dict: Mapping[str, Tensor] | None, scalars: Mapping[str, Any]
@@ -158,7 +180,15 @@ class LossFunction:
 def execute(run: Run, watch: Watch | None) -> Tensor:
     """Run a program; an error of torch in an unwatched run is named by its term."""
     try:
-        return interpret(run, watch)
+        if run.step is not None:
+            value: Tensor = run.step(run)
+            return value
+        value = interpret(run, watch)
+        if run.keep is not None:
+            steps, kind = run.keep
+            if kind not in steps or not steps[kind].is_current():
+                steps[kind] = Step(run)
+        return value
     except RuntimeError as error:
         if watch is not None or isinstance(error, (AncestralError, torch.OutOfMemoryError)):
             raise
@@ -186,3 +216,11 @@ def _tensor(name: str, value: Any) -> Tensor:
 def evaluate(loss: Any, x_dict: Mapping[str, Tensor] | None, options: Mapping[str, Any]) -> Any:
     """Lower and run once; what ``loss.eval`` does."""
     return LossFunction(loss)(x_dict, **options)
+
+
+def source(loss: Any, x_dict: Mapping[str, Tensor] | None, options: Mapping[str, Any]) -> str:
+    """The text that runs on data like this batch; what ``loss.source`` does."""
+    function = LossFunction(loss)
+    with torch.no_grad():
+        function(x_dict, **options)
+    return function.source()

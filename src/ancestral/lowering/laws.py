@@ -14,7 +14,7 @@ from ancestral.estimators.score import Score
 from ancestral.losses.chain import ClosedForm
 from ancestral.losses.prob import Expectation, LogProb, Prob
 from ancestral.losses.scope import free
-from ancestral.lowering.build import CutPath, Flow, Sum, law_key
+from ancestral.lowering.build import LOSS, CutPath, Flow, Sum, law_key
 from ancestral.lowering.context import Lowering, Scope, factor_label, label
 from ancestral.printing import loss as loss_text
 from ancestral.program import instructions as ir
@@ -72,9 +72,9 @@ def expectation(lw: Lowering, node: Expectation, scope: Scope) -> Sum:
     row = _row_axis(lw, node, scope)
     for factor in parents_first(node.law.factors):
         inner = replace(here, values=values)
-        found = _draw(lw, node, factor, inner, row)
-        drawn += found
-        for one in found:
+        new = _draw(lw, node, factor, inner, row)
+        drawn += new
+        for one in new:
             values[one.factor.var[0]] = Sum({one.value: 1.0})
         if factor.copies:
             copies[factor.copies[0]] = Axis(factor.copies[0], COPY, factor.copies[1])
@@ -82,21 +82,27 @@ def expectation(lw: Lowering, node: Expectation, scope: Scope) -> Sum:
         values.pop(name, None)
         values.update({name: scope.values[name]} if name in scope.values else {})
     inside = replace(scope.below(node, 0), values=values, copies=copies, depth=scope.depth + 1)
-    body = lw.scalar(node.body, lw.lower(node.body, inside))
+    inner_sum = lw.lower(node.body, inside)
+    if inner_sum.kind != LOSS:
+        inner_sum = Sum({lw.scalar(node.body, inner_sum): 1.0})
     for factor in node.law.factors:
-        if factor.copies and Axis(factor.copies[0], COPY, factor.copies[1]) in body.axes:
+        if factor.copies and Axis(factor.copies[0], COPY, factor.copies[1]) in inner_sum.axes:
             k = factor.copies[0]
             raise ScopeError(
                 f"{loss_text.text(node)}: the axis {k!r} of its copies is left free. Reduce it "
                 f'inside, e.g. .mean("{k}") or .exp().mean("{k}").log().'
             )
-    body = _estimate(lw, body, drawn, replace(inside, path=()))
-    for axis in dict.fromkeys(d.axis for d in drawn if d.axis is not None and d.axis in body.axes):
-        body = lw.build.reduce("mean", axis, body)
-    if row in body.axes and not _keeps_rows(lw, node, scope):
-        body = lw.build.reduce("mean", row, body)
     if scope.depth == 0:
         lw.bound.update({d.factor.var[0]: d.value for d in drawn})
+    means = [d.axis for d in drawn if d.axis is not None and d.axis in inner_sum.axes]
+    if row in inner_sum.axes and not _keeps_rows(lw, node, scope):
+        means.append(row)
+    if not means and all(d.estimator is None for d in drawn):
+        return inner_sum  # a sum in an expectation meets the terms beside it
+    body = _estimate(lw, lw.build.register(inner_sum), drawn, replace(inside, path=()))
+    for axis in dict.fromkeys(means):
+        if axis in body.axes:  # a table is summed already
+            body = lw.build.reduce("mean", axis, body)
     return Sum({body: 1.0})
 
 
@@ -169,11 +175,13 @@ def _choice(lw: Lowering, node: Expectation, factor: Factor, scope: Scope) -> Es
     return found
 
 
-def _key(lw: Lowering, factor: Factor, params: ir.Register, chosen: Estimator) -> Any:
-    """What makes two draws draws of one law: law, names, conditions, copies, way of drawing."""
+def _key(
+    factor: Factor, params: ir.Register, chosen: Estimator, row: Axis | None = None
+) -> tuple[Any, ...]:
+    """What makes two draws draws of one law: law, names, conditions, axes, way of drawing."""
     how = chosen.how if factor.law.reparametrised else "cut"
     how = "table" if chosen.how == "table" else how
-    return (law_key(factor.law), factor.var, params, factor.copies, how)
+    return (law_key(factor.law), factor.var, params, factor.copies, how, row)
 
 
 def _table(
@@ -186,8 +194,8 @@ def _table(
             "one by "
             "one. Use Score(...), or one copy."
         )
-    key = _key(lw, factor, params, chosen)
-    record = lw.ledger.assign(key, scope.path, scope.depth, None)
+    key = _key(factor, params, chosen)
+    record = lw.ledger.assign(key, factor.var, scope.path, scope.depth, None)
     axis = Axis(f"{var}={record.index}", PLAN, None, age=1000 + record.index)
     slot = lw.build.law_slot(factor.law)
     value = lw.build.emit(
@@ -211,7 +219,8 @@ def _one_draw(
 ) -> Drawn:
     law, var = factor.law, factor.var[0]
     count = node.draws if node.draws is not None else chosen.draws
-    record = lw.ledger.assign(_key(lw, factor, params, chosen), scope.path, scope.depth, count)
+    key = _key(factor, params, chosen, row)
+    record = lw.ledger.assign(key, factor.var, scope.path, scope.depth, count)
     axis = None
     if record.count is not None and record.count > 1:
         axis = Axis("draws", PLAN, record.count, age=record.depth)

@@ -1,21 +1,18 @@
 """From an expression to a program: the passes in order."""
 
+from ancestral.losses.apply import Apply, Grad, Jvp, Norm
 from ancestral.losses.chain import ClosedForm, LogMeanExp
 from ancestral.losses.node import (
     Add,
-    Apply,
     Clamp,
     Constant,
     Detach,
     Div,
     Extremum,
-    Grad,
-    Jvp,
     Let,
     Mul,
     Neg,
     Node,
-    Norm,
     Planned,
     Pow,
     Reduce,
@@ -29,6 +26,7 @@ from ancestral.lowering import arithmetic, laws
 from ancestral.lowering.build import Flow
 from ancestral.lowering.check import check_names
 from ancestral.lowering.context import Lowering, Rules, Scope
+from ancestral.lowering.draws import Counts
 from ancestral.lowering.rewrite import rewrite
 from ancestral.printing.listing import listing
 from ancestral.program.instructions import Program, Register
@@ -72,11 +70,11 @@ def lower_with_flow(
     """The program, and where its gradient comes from."""
     check_names(node)
     tree = rewrite(node)
-    counts: tuple[int | None, ...] = ()
+    counts: Counts = {}
     while True:  # a number of draws may be written to the right of where it takes effect
         lw = Lowering(tree, RULES, scalars, counts)
         result = lw.scalar(tree, lw.lower(tree, Scope()))
-        if lw.ledger.counts == counts or all(c is None for c in lw.ledger.counts):
+        if lw.ledger.counts == counts:
             break
         counts = lw.ledger.counts
     program = Program(
@@ -89,6 +87,7 @@ def lower_with_flow(
         draws=lw.noise,
         scope=lw.bound,
         shapes=lw.shapes,
+        plug_in=frozenset(lw.plug_in),
         reading=listing,
     )
     return program, lw.build.flow[result], lw.build.flow

@@ -1,12 +1,19 @@
 """Plates: which data variables have the same rows.
 
-Variables that meet in a term have; terms that are reduced with ``.mean()`` or ``.sum()`` before
-they meet may have rows of their own (labelled and unlabelled data).
+Variables that meet in a term have; terms that lose their rows before they meet, by ``.mean()``,
+by ``.sum()`` or in an expectation that leaves no row free, may have rows of their own (labelled
+and unlabelled data).
 """
+
+from collections.abc import Callable, Iterable, Mapping
 
 from ancestral.core.axes import ROW, Axis
 from ancestral.losses.node import Let, Node, Reduce
+from ancestral.losses.prob import Expectation
 from ancestral.losses.scope import free, inputs
+
+Seen = Mapping[str, frozenset[str]]  # a name in a term, and the given variables behind it
+Meet = Callable[[frozenset[str]], None]
 
 
 def plates(root: Node, scalars: frozenset[str]) -> dict[str, Axis]:
@@ -19,49 +26,42 @@ def plates(root: Node, scalars: frozenset[str]) -> dict[str, Axis]:
             n = parent[n]
         return n
 
-    def meet(together: list[str]) -> None:
-        known = [n for n in together if n in parent]
-        for n in known[1:]:
-            parent[find(n)] = find(known[0])
+    def meet(together: frozenset[str]) -> None:
+        first, *rest = sorted(together, key=names.index) or [""]
+        for n in rest:
+            a, b = sorted((find(first), find(n)), key=names.index)
+            parent[b] = a
 
-    _visit(root, {}, meet)
-    meet(_open(root, {}))
+    meet(_rows(root, {n: frozenset({n}) for n in names}, frozenset(names), meet))
     roots = list(dict.fromkeys(find(n) for n in names))
     axes = {r: Axis("n" if i == 0 else f"n{i + 1}", ROW) for i, r in enumerate(roots)}
     return {n: axes[find(n)] for n in names}
 
 
-def _visit(node: Node, renamed: dict[str, list[str]], meet: object) -> None:
-    """Join the variables that meet under each reduction of rows."""
+def _rows(node: Node, seen: Seen, given: frozenset[str], meet: Meet) -> frozenset[str]:
+    """The given variables whose rows a term still has; those that lose them together meet."""
     if isinstance(node, Let):
-        inner = dict(renamed)
-        for name, binding in zip(node.names, node.bindings, strict=True):
-            inner[name] = _names(free(binding, data=True), renamed)
-            _visit(binding, renamed, meet)
-        _visit(node.arg, inner, meet)
-        return
-    for child in node.children:
-        _visit(child, renamed, meet)
-    if isinstance(node, Reduce) and node.axis is None:
-        meet(_open(node.arg, renamed))  # type: ignore[operator]
-
-
-def _open(node: Node, renamed: dict[str, list[str]]) -> list[str]:
-    """The variables whose rows an expression still has: not those reduced inside it."""
-    if isinstance(node, Reduce) and node.axis is None:
-        return []
-    if isinstance(node, Let):
-        inner = dict(renamed)
-        for name, binding in zip(node.names, node.bindings, strict=True):
-            inner[name] = _names(free(binding, data=True), renamed)
-        return _open(node.arg, inner)
+        behind = [_rows(b, seen, given, meet) for b in node.bindings]
+        return _rows(node.arg, {**seen, **dict(zip(node.names, behind, strict=True))}, given, meet)
+    if isinstance(node, Expectation):
+        conditions = _behind(node.law.cond_var, seen)
+        data = frozenset(v for f in node.law.factors if f.law.is_data for v in f.var) & given
+        kept = conditions | _behind(free(node), seen)
+        drawn = kept | data or _behind(free(node, data=True), seen)
+        inside = {**seen, **dict.fromkeys(node.law.var, drawn)}
+        every = conditions | data | _rows(node.body, inside, given, meet)
+        if kept:
+            return every
+        meet(every)
+        return frozenset()
     if not node.children:
-        return _names(free(node, data=True), renamed)
-    own = _names(free(node, data=True), renamed)
-    below = [n for child in node.children for n in _open(child, renamed)]
-    all_below = [n for child in node.children for n in _names(free(child, data=True), renamed)]
-    return [n for n in own if n in below or n not in all_below]
+        return _behind(free(node), seen)
+    found = frozenset[str]().union(*(_rows(child, seen, given, meet) for child in node.children))
+    if isinstance(node, Reduce) and node.axis is None:
+        meet(found)
+        return frozenset()
+    return found
 
 
-def _names(names: tuple[str, ...], renamed: dict[str, list[str]]) -> list[str]:
-    return [m for n in names for m in renamed.get(n, [n])]
+def _behind(names: Iterable[str], seen: Seen) -> frozenset[str]:
+    return frozenset[str]().union(*(seen.get(n, frozenset()) for n in names))

@@ -1,28 +1,38 @@
 """A whole run: batches, progress, validation, history."""
 
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader
 
-from ancestral.core.errors import DataError, MissingVariableError
-from ancestral.core.names import listing
+from ancestral.core.errors import DataError, OptionError, TrainingError, did_you_mean
 from ancestral.losses.scope import inputs
+from ancestral.models.batches import Batch, Batches, whole
+from ancestral.models.progress import ProgressLine
 
 if TYPE_CHECKING:
     from ancestral.models.model import Model
 
-Batch = dict[str, Tensor]
+OPTIONS = (
+    "vars", "batch_size", "shuffle", "validation", "transform", "progress", "generator",
+    "callbacks",
+)  # fmt: skip
 
 
 @dataclass
 class History:
-    """What each epoch of a run gave: ``records[i]["loss"]``, ``["validation"]``, ``["seconds"]``."""
+    """What each epoch of a run gave.
+
+    Args:
+        records: One dict per epoch: ``epoch``, ``loss`` (mean over the rows, as they were
+            trained), ``validation`` (mean over the rows, or ``None``), ``seconds``.
+
+    Example:
+        >>> History([{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.5}])["loss"]
+        [2.0, 1.5]
+    """
 
     records: list[dict[str, Any]] = field(default_factory=list)
 
@@ -35,171 +45,104 @@ class History:
         return len(self.records)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Fitting:
-    """The loop of ``Model.fit``."""
+    """The loop of ``Model.fit``; its fields are the options there."""
 
     model: "Model"
+    data: Any
+    validation: Any
     vars: Sequence[str] | None
     batch_size: int
+    shuffle: bool
     transform: Callable[[Batch], Batch] | None
     progress: bool
+    generator: torch.Generator | None
     callbacks: tuple[Callable[..., None], ...]
     scalars: Mapping[str, Any]
 
-    def run(
-        self, data: Any, epochs: int, shuffle: bool, validation: Any, generator: Any
-    ) -> History:
-        """Train; see :meth:`Model.fit`."""
-        device = next(iter(self.model.trained)).device
+    def run(self, epochs: int) -> History:
+        """Train; the form of all data is checked before the first step."""
+        whole("epochs", epochs, 0)
+        whole("batch_size", self.batch_size, 1)
+        self._check_scalars()
+        if isinstance(self.data, Iterator) and epochs > 1:
+            raise DataError(
+                f"fit: a {type(self.data).__name__} gives its batches once, and there are {epochs} "
+                "epochs. Give a DataLoader."
+            )
+        train = self._batches(self.data, self.model.loss, training=True)
+        held = None
+        if self.validation is not None:
+            held = self._batches(self.validation, self.model.test_loss, training=False)
         history = History()
-        line = Line(self.progress, epochs)
-        for epoch in range(1, epochs + 1):
-            start = time.perf_counter()
-            total, rows = None, 0
-            for batch in self.batches(data, shuffle, generator, device):
-                batch = self.transform(batch) if self.transform else batch
-                n = _rows(batch)
-                loss = self.model.train(batch, **self.scalars)
-                total = loss * n if total is None else total + loss * n
-                rows += n
-                line.step(epoch, rows, len_of(data))
-            if total is None:
-                raise DataError("fit: the data gave no batch; it is empty.")
-            record: dict[str, Any] = {
-                "epoch": epoch,
-                "loss": float(total) / rows,
-                "validation": self.evaluate(validation, device),
-                "seconds": time.perf_counter() - start,
-            }
-            history.records.append(record)
-            line.epoch(record)
-            for callback in self.callbacks:
-                callback(self.model, record)
-        line.close()
+        line = ProgressLine(self.progress, epochs, train.rows)
+        try:
+            for epoch in range(1, epochs + 1):
+                record = self._epoch(epoch, train, held, line)
+                history.records.append(record)
+                line.epoch(record)
+                for callback in self.callbacks:
+                    callback(self.model, record)
+        finally:
+            line.close()
         return history
 
-    def evaluate(self, data: Any, device: torch.device) -> float | None:
-        """The mean test loss over the rows of held-out data."""
-        if data is None:
-            return None
-        total, rows = 0.0, 0
-        for batch in self.batches(data, False, None, device):
-            n = _rows(batch)
-            total += float(self.model.test(batch, **self.scalars)) * n
+    def _epoch(
+        self, epoch: int, train: Batches, held: Batches | None, line: ProgressLine
+    ) -> dict[str, Any]:
+        start = time.perf_counter()
+        total: Any = 0.0  # stays on the device: no synchronisation per step
+        rows = 0
+        for batch in train:
+            if self.transform is not None:
+                batch = train.require(self.transform(batch))
+            n = train.size(batch)
+            total += self.model.train(batch, generator=self.generator, **self.scalars) * n
             rows += n
-        return total / rows
+            line.step(epoch, rows)
+        return {
+            "epoch": epoch,
+            "loss": float(total) / rows,
+            "validation": None if held is None else self._evaluate(held),
+            "seconds": time.perf_counter() - start,
+        }
 
-    def batches(
-        self, data: Any, shuffle: bool, generator: Any, device: torch.device
-    ) -> Iterator[Batch]:
-        """Batches as dicts, on the laws' device."""
-        for batch in self._raw(data, shuffle, generator):
-            yield {k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items()}
-
-    def _raw(self, data: Any, shuffle: bool, generator: Any) -> Iterator[Batch]:
-        if isinstance(data, Mapping) or (isinstance(data, (tuple, list)) and self.vars):
-            tensors = self._named(data)
-            sizes = {k: len(v) for k, v in tensors.items()}
-            if len(set(sizes.values())) > 1:
-                raise DataError(f"fit: the tensors have different numbers of rows: {sizes}.")
-            size = next(iter(sizes.values()), 0)
-            order = torch.randperm(size, generator=generator) if shuffle else None
-            for i in range(0, size, self.batch_size):
-                rows: Any = (
-                    slice(i, i + self.batch_size)
-                    if order is None
-                    else order[i : i + self.batch_size]
+    def _evaluate(self, held: Batches) -> float:
+        """The mean test loss over the rows of held-out data."""
+        scalars = {k: v for k, v in self.scalars.items() if k in inputs(self.model.test_loss)}
+        total: Any = 0.0
+        rows = 0
+        for batch in held:
+            n = held.size(batch)
+            value = self.model.test(batch, generator=self.generator, **scalars)
+            if value.dim():
+                raise TrainingError(
+                    f"{self.model.test_loss} has shape {tuple(value.shape)}; validation takes one "
+                    "number. Write .mean() around it."
                 )
-                yield {
-                    k: v[rows.to(v.device) if isinstance(rows, Tensor) else rows]
-                    for k, v in tensors.items()
-                }
-        elif isinstance(data, DataLoader) or (
-            isinstance(data, Iterable) and not isinstance(data, (tuple, list, Tensor))
-        ):
-            for batch in data:
-                yield self._named(batch)
-        else:
-            raise DataError(_forms(type(data).__name__, self.model))
+            total += value * n
+            rows += n
+        return float(total) / rows
 
-    def _named(self, batch: Any) -> Batch:
-        if isinstance(batch, Mapping):
-            named = dict(batch)
-        elif isinstance(batch, (tuple, list)) and self.vars:
-            if len(batch) < len(self.vars):
-                raise DataError(
-                    f"fit: vars={tuple(self.vars)} names {len(self.vars)} tensors, got {len(batch)}."
-                )
-            named = dict(zip(self.vars, batch, strict=False))
-        else:
-            raise DataError(_forms(type(batch).__name__, self.model))
-        needed = [n for n in inputs(self.model.loss) if n not in self.scalars]
-        missing = [n for n in needed if n not in named]
-        if missing:
-            raise MissingVariableError(
-                f"fit: {self.model.loss} needs {listing(missing)}; the data has {listing(list(named))}."
-            )
-        return {k: v for k, v in named.items() if isinstance(v, Tensor)}
-
-
-def _forms(got: str, model: "Model") -> str:
-    names = [*inputs(model.loss)] or ["x"]
-    pairs = ", ".join(f"{n!r}: {n}" for n in names)
-    return (
-        f"fit: a batch must name its variables, got a {got}. Give fit({{{pairs}}}, ...), or "
-        f"fit(({', '.join(names)}{',' if len(names) == 1 else ''}), ..., vars={tuple(names)})."
-    )
-
-
-def _rows(batch: Batch) -> int:
-    return next((len(v) for v in batch.values() if v.dim()), 1)
-
-
-def len_of(data: Any) -> int | None:
-    """The number of rows of a data set, if it says."""
-    if isinstance(data, Mapping):
-        return len(next(iter(data.values())))
-    if isinstance(data, (tuple, list)) and data:
-        return len(data[0])
-    inner: Any = getattr(data, "dataset", None)
-    return len(inner) if hasattr(inner, "__len__") else None
-
-
-class Line:
-    """Progress on stderr: one line that is rewritten on a terminal, one line an epoch elsewhere."""
-
-    def __init__(self, show: bool, epochs: int) -> None:
-        self.show = show
-        self.epochs = epochs
-        self.live = show and sys.stderr.isatty()
-        self.last = 0.0
-
-    def step(self, epoch: int, rows: int, size: int | None) -> None:
-        """Show how far the epoch is, a few times a second."""
-        now = time.perf_counter()
-        if self.live and now - self.last > 0.2:
-            self.last = now
-            of = f"/{size}" if size else ""
-            sys.stderr.write(f"\r\x1b[Kepoch {epoch}/{self.epochs}  {rows}{of} rows")
-            sys.stderr.flush()
-
-    def epoch(self, record: Mapping[str, Any]) -> None:
-        """Show what an epoch gave, and how long the rest will take."""
-        if not self.show:
-            return
-        left = (self.epochs - record["epoch"]) * record["seconds"]
-        held = "" if record["validation"] is None else f"  validation {record['validation']:.4f}"
-        text = (
-            f"epoch {record['epoch']}/{self.epochs}  loss {record['loss']:.4f}{held}  "
-            f"{record['seconds']:.1f} s"
+    def _batches(self, data: Any, loss: Any, *, training: bool) -> Batches:
+        return Batches(
+            data,
+            loss,
+            names=self.vars,
+            scalars=self.scalars,
+            batch_size=self.batch_size,
+            shuffle=self.shuffle and training,
+            generator=self.generator,
+            device=self.model.trained[0].device,
+            extras=training and self.transform is not None,
         )
-        eta = f"  {left:.0f} s left" if left >= 1 else ""
-        sys.stderr.write(f"\r\x1b[K{text}{eta}" if self.live else f"{text}{eta}\n")
-        sys.stderr.flush()
 
-    def close(self) -> None:
-        """End the line."""
-        if self.live:
-            sys.stderr.write("\n")
-            sys.stderr.flush()
+    def _check_scalars(self) -> None:
+        known = dict.fromkeys([*inputs(self.model.loss), *inputs(self.model.test_loss)])
+        for name in self.scalars:
+            if name not in known:
+                raise OptionError(
+                    f"fit: {self.model.loss} has no parameter {name!r}, and fit no such option; "
+                    f"{did_you_mean(name, [*known, *OPTIONS])}"
+                )

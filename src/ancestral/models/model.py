@@ -1,6 +1,7 @@
 """A model: a loss, the laws it trains, an optimizer."""
 
-import inspect
+import math
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,16 +9,30 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ancestral.core.errors import GradientError, OptionError, TrainingError
-from ancestral.core.names import listing
-from ancestral.distributions import Distribution
-from ancestral.losses import Function, Node
-from ancestral.losses.node import Apply
+from ancestral.core.errors import (
+    DataError,
+    GradientError,
+    OptionError,
+    PlugInWarning,
+    TrainingError,
+)
+from ancestral.losses import Node
 from ancestral.losses.scope import value_names
-from ancestral.lowering.check import laws_of
 from ancestral.lowering.function import LossFunction, execute, explain
 from ancestral.models import checkpoint
 from ancestral.models.fit import Fitting, History
+from ancestral.models.optimizer import make_optimizer
+from ancestral.models.parameters import (
+    check_all_mentioned,
+    check_all_trained,
+    check_leaves,
+    check_reached,
+    label,
+    modules_in,
+    modules_to_train,
+    owner,
+)
+from ancestral.runtime.run import Run
 
 
 class Model:
@@ -26,16 +41,20 @@ class Model:
     Args:
         loss: What is minimised: one number, e.g. ``-elbo.mean()``.
         test_loss: What :meth:`test` returns; the loss if not given.
-        distributions: The laws (or networks) to train; all in the loss if not given.
-        optimizer: A torch optimizer class, or a function of the parameters that makes one.
-        optimizer_params: Its options; ``fused=True`` is added where it is available.
+        distributions: The laws, networks or ``nn.Parameter`` numbers to train; all in the loss
+            if not given. What is frozen by ``requires_grad_(False)`` stays as it is.
+        optimizer: A torch optimizer class, a ``functools.partial`` of one, or a function of the
+            parameters that makes one (or one that is built already).
+        optimizer_params: Its options; ``fused=True`` is added where it is available, unless an
+            implementation is chosen (``fused=``, ``foreach=``).
         clip_grad_norm: Largest norm of the whole gradient.
-        clip_grad_value: Largest entry of the gradient.
+        clip_grad_value: Largest absolute entry of the gradient.
         retain_graph: Passed on to ``backward``.
 
     Raises:
         TrainingError: If the loss is not one number, or mentions a law that is not trained.
         GradientError: If a gradient would be silently wrong.
+        OptionError: If an option is unknown or has no meaning.
 
     Example:
         >>> from ancestral.distributions import Normal
@@ -50,42 +69,98 @@ class Model:
         loss: Any,
         test_loss: Any = None,
         distributions: Sequence[Any] | None = None,
-        optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
+        optimizer: Callable[..., torch.optim.Optimizer] | torch.optim.Optimizer = torch.optim.Adam,
         optimizer_params: Mapping[str, Any] | None = None,
         clip_grad_norm: float | None = None,
         clip_grad_value: float | None = None,
         retain_graph: bool = False,
     ) -> None:
-        self.distributions = nn.ModuleList(_modules(loss, distributions))
-        self.clip_grad_norm = clip_grad_norm
-        self.clip_grad_value = clip_grad_value
+        self.distributions = nn.ModuleList(modules_to_train(loss, distributions))
+        self.clip_grad_norm = _limit("clip_grad_norm", clip_grad_norm)
+        self.clip_grad_value = _limit("clip_grad_value", clip_grad_value)
         self.retain_graph = retain_graph
+        check_all_mentioned(loss, self.distributions)
         self.set_loss(loss, test_loss)
         if not self.trained:
             raise TrainingError(f"{self.loss}: no parameter to train: every law in it is fixed.")
-        self.optimizer = _optimizer(optimizer, self.trained, dict(optimizer_params or {}))
+        # Frozen ones too: an optimizer leaves them alone, and they may be freed later.
+        parameters = list(self.distributions.parameters())
+        sparse = any(getattr(m, "sparse", False) is True for m in self.distributions.modules())
+        self.optimizer = make_optimizer(
+            optimizer, parameters, optimizer_params or {}, sparse=sparse
+        )
+        self._check_updated()
 
     # -- the loss -------------------------------------------------------------------------------
     def set_loss(self, loss: Any, test_loss: Any = None) -> None:
-        """Minimise another loss, over the same laws."""
+        """Minimise another loss, over the same laws; the optimizer keeps its state.
+
+        Args:
+            loss: What is minimised from now on.
+            test_loss: What :meth:`test` returns; the loss if not given.
+        """
+        test_loss = loss if test_loss is None else test_loss
+        for given in (loss, test_loss):
+            if not isinstance(given, Node):
+                raise OptionError(f"set_loss takes losses, got {type(given).__name__}.")
+        check_all_trained(loss, self.distributions)
+        steps = {"train": LossFunction(loss, trained={id(p) for p in self.trained})}
+        if test_loss is not loss:
+            steps["test"] = LossFunction(test_loss)
+        scalars = frozenset(value_names(loss))
+        if steps["train"].program(scalars).result.axes:
+            raise TrainingError(
+                f"{loss} has one value per row; a model minimises one number. Write "
+                f"({loss}).mean(), or .sum()."
+            )
+        steps["train"].check_gradients(scalars)
         self.loss: Node = loss
-        self.test_loss: Node = loss if test_loss is None else test_loss
-        _check_all_trained(loss, self.distributions)
-        self._steps: dict[str, LossFunction] = {}
+        self.test_loss: Node = test_loss
+        self._steps = steps
         self._probed = False
-        _check_scalar(self._step("train"), loss)
-        self._step("train").check_gradients(frozenset(value_names(loss)))
+        self._watched = list({id(p): p for p in self._state().parameters()}.values())
+        self._trains = [p.requires_grad for p in self._watched]
 
     @property
     def trained(self) -> list[nn.Parameter]:
         """The parameters that are trained, each once."""
         return [p for p in self.distributions.parameters() if p.requires_grad]
 
+    def _state(self) -> nn.ModuleDict:
+        """Everything that the losses compute with: what is trained, and what is not."""
+        ours = set(self.distributions.modules())
+        others = [m for m in modules_in(self.loss, self.test_loss) if m not in ours]
+        return nn.ModuleDict({"trained": self.distributions, "fixed": nn.ModuleList(others)})
+
     def _step(self, which: str) -> LossFunction:
+        """The lowered loss; a copy of the model, and one with loaded weights, lowers anew."""
+        which = "train" if self.test_loss is self.loss else which
         if which not in self._steps:
             loss = self.loss if which == "train" else self.test_loss
-            self._steps[which] = LossFunction(loss, trained={id(p) for p in self.trained})
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", PlugInWarning)  # said when the model was built
+                self._steps[which] = LossFunction(loss, trained={id(p) for p in self.trained})
         return self._steps[which]
+
+    def _notice_freezing(self) -> None:
+        """Parameters that were frozen or freed since the last step: all checks are made again."""
+        if [p.requires_grad for p in self._watched] == self._trains:
+            return
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PlugInWarning)
+            self.set_loss(self.loss, self.test_loss)
+        self._check_updated()
+
+    def _check_updated(self) -> None:
+        """Raise if the optimizer does not hold a trained parameter."""
+        held = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
+        for name, p in self.distributions.named_parameters():
+            if p.requires_grad and id(p) not in held:
+                raise TrainingError(
+                    f"{self.loss}: the optimizer does not hold {owner(self.distributions, name)}, "
+                    "so it would never be updated. Give it to the optimizer, or freeze it with "
+                    "requires_grad_(False)."
+                )
 
     # -- one step -------------------------------------------------------------------------------
     def train(
@@ -100,44 +175,51 @@ class Model:
         """One optimisation step on one batch.
 
         Args:
-            train_x_dict: The batch: variable to tensor; other entries are ignored.
+            train_x_dict: The batch, variable to tensor, rows first: ``x (B, *event)``, on the
+                device of the laws. Other entries are ignored.
             generator: Source of randomness; torch's default generator if not given.
             noise: Base noise by the name of the draw, as ``loss.program()`` prints it.
             batch_n: Number of rows where no data says it.
             scalars: Values of parameters such as ``beta=0.5``.
 
         Returns:
-            The loss before the step, detached.
+            The loss before the step, detached, shape ``()``.
+
+        Raises:
+            MissingVariableError: If the batch lacks a variable.
+            TrainingError: If the loss is not finite; the weights are then as they were. An error
+                that names a term, a variable or a row comes first, where one is at fault.
+            GradientError: At the first step, if a trained parameter has no part in the loss.
         """
-        if not self.distributions.training or not all(m.training for m in self.distributions):
-            self.distributions.train()
+        self._notice_freezing()
+        for module in self.distributions:
+            if not module.training:
+                module.train()
         step = self._step("train")
         run, watch = step.prepare(train_x_dict, generator, noise, batch_n, scalars)
         step.check_gradients(run.program.scalars)
         loss = execute(run, watch)
-        _check_one_number(self.loss, loss)
-        if not torch.isfinite(loss.detach()):
-            explain(run)
-            raise TrainingError(
-                f"{self.loss} is not finite, though each of its terms is: it overflows where they are "
-                "combined. Check the scale of its terms and the learning rate."
-            )
+        self._check_value(loss, run)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward(retain_graph=self.retain_graph)
         if not self._probed:
-            self._probe()
-        if self.clip_grad_norm is not None:
-            nn.utils.clip_grad_norm_(self.trained, self.clip_grad_norm)
-        if self.clip_grad_value is not None:
-            nn.utils.clip_grad_value_(self.trained, self.clip_grad_value)
+            self._probe(loss, run)
+        else:
+            loss.backward(retain_graph=self.retain_graph)
+        self._clip()
         self.optimizer.step()
         return loss.detach()
 
     def test(self, test_x_dict: Mapping[str, Tensor] | None = None, **options: Any) -> Tensor:
-        """The test loss on one batch, in eval mode and without gradient; nothing changes."""
-        modes = [(m, m.training) for m in self.distributions.modules()]
-        self.distributions.eval()
+        """The test loss on one batch, in eval mode and without gradient; nothing changes.
+
+        Args:
+            test_x_dict: The batch, as for :meth:`train`.
+            options: Those of :meth:`train`: ``generator``, ``noise``, ``batch_n``, scalars.
+        """
+        state = self._state()
+        modes = [(m, m.training) for m in state.modules()]
         try:
+            state.eval()
             with torch.no_grad():
                 value: Tensor = self._step("test")(test_x_dict, **options)
         finally:
@@ -145,25 +227,62 @@ class Model:
                 module.training = mode
         return value
 
-    def _probe(self) -> None:
-        """After the first backward pass: every trained parameter must have been reached."""
-        names = {id(p): n for n, p in self.distributions.named_parameters()}
-        missed = [names[id(p)] for p in self.trained if p.grad is None]
-        if missed:
-            told = ", ".join(self._owner(n) for n in missed[:5])
-            raise GradientError(
-                f"{self.loss}: no gradient reaches {told}{' and others' if len(missed) > 5 else ''}. "
-                "A trained parameter has no part in the loss: a layer that forward does not use, or a "
-                "value cut by .detach(), argmax or .item(). Use it, or freeze it with "
-                "requires_grad_(False)."
+    def _check_value(self, loss: Tensor, run: Run) -> None:
+        """Raise if the loss cannot be minimised: the weights have not been touched yet."""
+        if loss.dim():
+            raise TrainingError(
+                f"{self.loss} has shape {tuple(loss.shape)}; a model minimises one number. Write "
+                ".mean() around it, or .sum()."
             )
+        if not loss.requires_grad:
+            raise GradientError(
+                f"{self.loss}: its value has no gradient. Either every path to the parameters is "
+                "cut by .detach(), or train() was called under torch.no_grad()."
+            )
+        if math.isfinite(loss.item()):
+            return
+        for name, p in self.distributions.named_parameters():
+            if not bool(torch.isfinite(p).all()):
+                raise TrainingError(
+                    f"{self.loss} is not finite, since {owner(self.distributions, name)} is not: "
+                    "an earlier gradient was not finite or too large. Load saved weights, and "
+                    "lower the learning rate or set clip_grad_norm=..."
+                )
+        for name, value in run.data.items():
+            if value.dim() and not len(value):
+                raise DataError(f"{self.loss}: {name} has no rows: shape {tuple(value.shape)}.")
+        explain(run)
+        raise TrainingError(
+            f"{self.loss} is not finite, though each of its terms is: it overflows where they are "
+            "combined. Check the scale of its terms and the learning rate."
+        )
+
+    def _probe(self, loss: Tensor, run: Run) -> None:
+        """The first backward pass: it must reach every trained parameter, and no other."""
+        given = [v for v in (*run.data.values(), *run.noise.values()) if v.requires_grad]
+        check_leaves(self.loss, loss, given, list(self.distributions.parameters()))
+        loss.backward(retain_graph=self.retain_graph)
+        check_reached(self.loss, self.distributions)
         self._probed = True
 
-    def _owner(self, name: str) -> str:
-        index, _, rest = name.partition(".")
-        module = self.distributions[int(index)]
-        label = module.prob_text if isinstance(module, Distribution) else type(module).__name__
-        return f"{rest} of {label}"
+    def _clip(self) -> None:
+        if self.clip_grad_norm is not None:
+            try:
+                nn.utils.clip_grad_norm_(
+                    self.trained, self.clip_grad_norm, error_if_nonfinite=True
+                )
+            except RuntimeError:
+                named = self.distributions.named_parameters()
+                bad = [
+                    n for n, p in named if p.grad is not None and not p.grad.isfinite().all()
+                ]
+                told = owner(self.distributions, bad[0]) if bad else "the whole, which overflows"
+                raise TrainingError(
+                    f"{self.loss}: its value is finite, but the gradient of {told} is not. The "
+                    "weights are as they were. Look for a square root or a division at 0."
+                ) from None
+        if self.clip_grad_value is not None:
+            nn.utils.clip_grad_value_(self.trained, self.clip_grad_value)
 
     # -- whole runs -----------------------------------------------------------------------------
     def fit(
@@ -184,38 +303,63 @@ class Model:
         """Train for a number of epochs, with progress on stderr.
 
         Args:
-            data: A dict of tensors, tensors in a tuple with ``vars=("x", "y")``, or a DataLoader
-                of either. Entries that the loss does not need are ignored. Batches are moved to
-                the laws' device.
+            data: A dict of tensors ``(N, *event)``, tensors in a tuple with ``vars=("x", "y")``,
+                or a DataLoader of either. Entries that the loss does not need are ignored.
+                Batches are moved to the laws' device.
             epochs: Number of passes over the data.
             vars: Names of the tensors of a tuple.
-            batch_size: Rows per step; a DataLoader brings its own.
-            shuffle: Draw a new order of rows each epoch.
-            validation: Held-out data of the same form, evaluated after each epoch.
-            transform: Called on each training batch, e.g. to binarise grey pixels anew.
+            batch_size: Rows per step; a DataLoader brings its own. The last batch may be short.
+            shuffle: Draw a new order of rows each epoch; a DataLoader brings its own order.
+            validation: Held-out data of the same form, for ``test_loss`` after each epoch.
+            transform: Called on each training batch with all its entries, e.g. to binarise grey
+                pixels anew; returns the batch.
             progress: Show a line on stderr.
-            generator: Source of randomness of the order of rows.
+            generator: Source of randomness of the order of rows and of the draws; torch's
+                default generator if not given.
             callbacks: Called as ``callback(model, record)`` after each epoch.
             scalars: Values of parameters such as ``beta=0.5``.
 
         Returns:
-            What each epoch gave: mean loss over rows, validation loss, seconds.
+            What each epoch gave: mean loss over the rows, validation loss, seconds.
+
+        Raises:
+            DataError: If the data is in no such form, or has no rows.
+            MissingVariableError: If a variable is not in it.
+
+        Example:
+            >>> from ancestral.distributions import Normal
+            >>> p = Normal(var=["x"], loc=nn.Parameter(torch.zeros(())), scale=1.0)
+            >>> model = Model(loss=-p.log_prob().mean(), optimizer_params={"lr": 0.1})
+            >>> history = model.fit({"x": torch.ones(8)}, epochs=3, batch_size=4, progress=False)
+            >>> [round(loss, 2) for loss in history["loss"]]
+            [1.37, 1.21, 1.08]
         """
-        fitting = Fitting(self, vars, batch_size, transform, progress, tuple(callbacks), scalars)
-        return fitting.run(data, epochs, shuffle, validation, generator)
+        fitting = Fitting(
+            self, data, validation, vars, batch_size, shuffle, transform, progress, generator,
+            tuple(callbacks), scalars,
+        )  # fmt: skip
+        return fitting.run(epochs)
 
     # -- saving ---------------------------------------------------------------------------------
     def save(self, path: str | Path) -> None:
-        """Write the weights to a folder: ``weights.safetensors`` and ``model.json`` with its digest."""
-        checkpoint.save(Path(path), self.distributions, str(self.loss))
+        """Write a folder with ``weights.safetensors`` and ``model.json``, which has its digest.
 
-    def load(self, path: str | Path) -> None:
-        """Read weights that :meth:`save` has written.
+        All that the losses compute with is saved, fixed laws and constants too. An earlier save
+        in the same folder is replaced at once or not at all.
 
         Raises:
-            CheckpointError: If a file is missing, damaged, or of another model.
+            CheckpointError: If it cannot be written.
         """
-        checkpoint.load(Path(path), self.distributions)
+        checkpoint.save(Path(path), self._state(), str(self.loss))
+
+    def load(self, path: str | Path) -> None:
+        """Read weights that :meth:`save` has written, into a model of the same structure.
+
+        Raises:
+            CheckpointError: If a file is missing, damaged, or of another model. The model is
+                then as it was.
+        """
+        checkpoint.load(Path(path), self._state())
         self._steps = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -224,92 +368,15 @@ class Model:
 
     def __repr__(self) -> str:
         """Laws, loss and optimizer."""
-        laws = "\n".join(f"    {_name(m)}" for m in self.distributions)
+        laws = "\n".join(f"    {label(m)}" for m in self.distributions)
         optimizer = type(self.optimizer).__name__
         return f"Model(\n  trained:\n{laws}\n  loss:\n    {self.loss}\n  optimizer: {optimizer}\n)"
 
 
-def _name(module: nn.Module) -> str:
-    return module.prob_text if isinstance(module, Distribution) else type(module).__name__
-
-
-def functions_of(node: Any) -> list[Function]:
-    """The functions that an expression applies, each once."""
-    found = [node.fn] if isinstance(node, Apply) else []
-    for child in node.children:
-        found += functions_of(child)
-    return list({id(f.net): f for f in found}.values())
-
-
-def _modules(loss: Any, given: Sequence[Any] | None) -> list[nn.Module]:
-    """The modules to train."""
-    if not isinstance(loss, Node):
-        raise OptionError(f"Model(loss=...) takes a loss, got {type(loss).__name__}.")
-    if given is None:
-        nets = [f.net for f in functions_of(loss) if isinstance(f.net, nn.Module)]
-        return [*laws_of(loss), *nets]
-    if isinstance(given, (nn.Module, Function)):
-        given = [given]
-    out: list[nn.Module] = []
-    for item in given:
-        module = item.net if isinstance(item, Function) else item
-        if not isinstance(module, nn.Module):
-            raise OptionError(
-                f"distributions=[...] takes laws and networks, got {type(module).__name__}."
-            )
-        out.append(module)
-    return out
-
-
-def _check_all_trained(loss: Node, modules: Iterable[nn.Module]) -> None:
-    """Raise if the loss mentions parameters that nobody trains and nobody froze."""
-    own = {id(p) for m in modules for p in nn.Module.parameters(m)}
-    for law in laws_of(loss):
-        left = [n for n, p in law.named_parameters() if p.requires_grad and id(p) not in own]
-        if left:
-            raise TrainingError(
-                f"{loss}: {law.prob_text} is in the loss, but not in distributions=[...], so its "
-                f"parameters ({listing(left[:3])}{', ...' if len(left) > 3 else ''}) would never be "
-                f"updated. Add {law.name} to distributions, or freeze it with "
-                f"{law.name}.requires_grad_(False)."
-            )
-    for f in functions_of(loss):
-        if isinstance(f.net, nn.Module) and any(
-            p.requires_grad and id(p) not in own for p in f.net.parameters()
-        ):
-            raise TrainingError(
-                f"{loss}: the function {f.name} is in the loss, but not in distributions=[...]. Add it, "
-                f"or freeze its network with requires_grad_(False)."
-            )
-
-
-def _check_scalar(step: LossFunction, loss: Node) -> None:
-    """Raise if the loss keeps its rows; names that stand only as values are taken as weights."""
-    if step.program(frozenset(value_names(loss))).result.axes:
-        raise TrainingError(
-            f"{loss} has one value per row; a model minimises one number. Write ({loss}).mean(), "
-            "or .sum()."
-        )
-
-
-def _check_one_number(loss: Node, value: Tensor) -> None:
-    if value.dim() != 0:
-        raise TrainingError(
-            f"{loss} has shape {tuple(value.shape)}; a model minimises one number. Write .mean() "
-            "around it, or .sum()."
-        )
-
-
-def _optimizer(
-    make: Callable[..., torch.optim.Optimizer], params: list[nn.Parameter], options: dict[str, Any]
-) -> torch.optim.Optimizer:
-    """The optimizer, fused where it can be."""
-    known = inspect.signature(make).parameters
-    if "fused" in known and not {"fused", "foreach", "capturable", "differentiable"} & set(
-        options
-    ):
-        try:
-            return make(params, **options, fused=True)
-        except (RuntimeError, TypeError):
-            pass
-    return make(params, **options)
+def _limit(name: str, value: float | None) -> float | None:
+    """A bound on the gradient; ``False`` is no bound, as in Pixyz."""
+    if value is None or value is False:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+        raise OptionError(f"{name}={value!r} must be a positive number, or None for no bound.")
+    return float(value)

@@ -19,7 +19,7 @@ def listing(program: ir.Program) -> str:
         if isinstance(step, ir.Input):
             kind = "scalar" if not step.out.axes else "data"
         else:
-            kind = ""
+            kind = "plug-in" if step.out in program.plug_in else ""
         what = LINES[type(step)](step, names)
         axes = f"({','.join(str(a) for a in step.out.axes)})" if step.out.axes else ""
         if isinstance(step, (ir.Draw, ir.Table)):

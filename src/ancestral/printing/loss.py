@@ -5,21 +5,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ancestral.distributions import Distribution
+from ancestral.losses.apply import Apply, Grad, Jvp, Norm
 from ancestral.losses.chain import ClosedForm, LogMeanExp, expand, is_closed, one
 from ancestral.losses.node import (
     Add,
-    Apply,
     Clamp,
     Constant,
     Detach,
     Div,
     Extremum,
-    Grad,
-    Jvp,
     Let,
     Mul,
     Neg,
-    Norm,
     Planned,
     Pow,
     Reduce,

@@ -214,6 +214,7 @@ class Program:
         draws: Register of each draw, under the name of its noise.
         scope: Register of each variable that the outermost expectations bound.
         shapes: Event shapes that are declared, by variable.
+        plug_in: Non-linear functions of Monte Carlo estimates: their mean is not the formula's.
         reading: How the program prints.
     """
 
@@ -226,6 +227,7 @@ class Program:
     draws: dict[str, Register]
     scope: dict[str, Register]
     shapes: dict[str, tuple[int, ...]]
+    plug_in: frozenset[Register]
     reading: Callable[["Program"], str] = field(repr=False)
 
     def __str__(self) -> str:

@@ -75,11 +75,12 @@ def latent_picture(means: Tensor, labels: Tensor, *, title: str) -> bytes:
     points, shares = principal_components(means)
     figure = Figure(figsize=(6.4, 6.0), dpi=150, layout="constrained", facecolor="white")
     axes = figure.add_subplot()
+    area = 16 if len(points) < 600 else 7
     for label in sorted(set(labels.tolist())):
         x, y = points[(labels == label).cpu()].T.numpy()
         colour = COLOURS[int(label) % len(COLOURS)]
         name = str(int(label))
-        axes.scatter(x, y, s=16, color=colour, alpha=0.65, linewidths=0, label=name)
+        axes.scatter(x, y, s=area, color=colour, alpha=0.65, linewidths=0, label=name)
         axes.annotate(
             name,
             (float(x.mean()), float(y.mean())),

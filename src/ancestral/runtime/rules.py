@@ -37,7 +37,10 @@ def _input(step: ir.Input, run: Run) -> Tensor:
 
 
 def _number(step: ir.Number, run: Run) -> Tensor:
-    return step.value if isinstance(step.value, Tensor) else torch.tensor(step.value)
+    if isinstance(step.value, Tensor):
+        return step.value
+    like = next((v for v in run.data.values() if v.is_floating_point()), torch.empty(()))
+    return torch.tensor(step.value, dtype=like.dtype, device=like.device)
 
 
 def _params(step: ir.Params, run: Run) -> ParamSet:
@@ -51,6 +54,7 @@ def _params(step: ir.Params, run: Run) -> ParamSet:
         out = law.params(conditions)
     except RuntimeError as error:
         raise _failed(step.text, [r.name for r in step.conditions], conditions, error) from error
+    run.raw[step.out] = out
     fixed = {k: v for k, v in out.items() if not _has_rows(law, k) or not isinstance(v, Tensor)}
     free = {k: v for k, v in out.items() if k not in fixed}
     if not conditions:
@@ -58,7 +62,7 @@ def _params(step: ir.Params, run: Run) -> ParamSet:
     rank = max((v.dim() for v in free.values()), default=0)
     rows: dict[str, Tensor] = {}
     for key, v in free.items():
-        if v.dim() < rank or v.dim() == 0:
+        if v.dim() < rank or v.dim() == 0 or (rank == 1 and v.shape[0] not in (1, batch)):
             fixed[key] = v  # follows the event alone, as in torch's broadcasting
         elif v.shape[0] in (1, batch):
             v = v.expand(batch, *v.shape[1:]) if v.shape[0] != batch else v
@@ -108,6 +112,16 @@ def _span(text: object, var: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
         ) from None
 
 
+def _event_of(
+    text: object, var: str, law: Any, found: ParamSet, at: ir.Register, run: Run
+) -> tuple[int, ...]:
+    """The event shape that a law's parameters and its declared shape give to noise."""
+    declared = run.program.shapes.get(var, ())
+    if law.moves.param_dims > law.moves.value_dims:
+        declared = ()  # the parameters have more event axes than the value
+    return _span(text, var, found.event(len(at.axes)), declared)
+
+
 def _has_rows(law: Any, key: str) -> bool:
     return key not in law.given or key in law.bound
 
@@ -132,13 +146,16 @@ def _draw(step: ir.Draw, run: Run) -> Tensor:
     params = found.aligned(have, axes)
     known = dict(zip(have, found.sizes, strict=True))
     sizes = tuple(known.get(a) or s for a, s in zip(axes, run.sizes(axes), strict=True))
+    event = _event_of(step.text, step.var, law, found, step.params, run)
     noise = run.noise.get(step.noise)
+    if noise is not None and tuple(noise.shape) != (*sizes, *event):
+        raise ShapeError(
+            f"noise={{{step.noise!r}: ...}} has shape {tuple(noise.shape)}, but the draw of "
+            f"{step.text} takes {(*sizes, *event)}: the axes "
+            f"({', '.join(map(str, axes))}) and the event."
+        )
     if noise is None:
         like = next((v for v in params.values() if isinstance(v, Tensor)), law.anchor())
-        declared = run.program.shapes.get(step.var, ())
-        if law.moves.param_dims > law.moves.value_dims:
-            declared = ()  # the parameters have more event axes than the value
-        event = _span(step.text, step.var, found.event(len(have)), declared)
         noise = NOISE[law.noise or ""]((*sizes, *event), like, run.generator)
     run.drawn[step.noise] = noise
     value: Tensor = law.moves.draw(noise, **params)
@@ -162,6 +179,9 @@ def _density(step: ir.Density, run: Run) -> Tensor:
     law, axes = run.program.laws[step.law], step.out.axes
     params = run.values[step.params].aligned(step.params.axes, axes)
     x = align(run.values[step.value], step.value.axes, axes)
+    if x.dim() == 0:  # a number stands for the whole event
+        found = _event_of(step.text, step.var, law, run.values[step.params], step.params, run)
+        x = x.expand(found[: len(found) + law.moves.value_dims - law.moves.param_dims])
     return sum_event(law.moves.log_density(x, **params), len(axes))
 
 
@@ -184,6 +204,7 @@ def _closed(step: ir.Closed, run: Run) -> Tensor:
         span = _span(step.text, step.var, span, run.program.shapes.get(step.var, ()))
     span = span[: len(span) - extra]
     lead = tuple(out.shape[: out.dim() - len(span)]) if out.dim() > len(span) else ()
+    run.closed[step.out] = form, (tuple(out.shape), span, lead)
     if tuple(out.shape) != (*lead, *span):
         out = out.expand(*lead, *span)
     return sum_event(out, len(lead))

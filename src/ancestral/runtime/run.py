@@ -45,6 +45,10 @@ class Run:
     values: dict[ir.Register, Any] = field(default_factory=dict)
     drawn: dict[str, Tensor] = field(default_factory=dict)  # the noise that was used
     rows: dict[Any, int] = field(default_factory=dict)  # axis to size
+    raw: dict[ir.Register, Any] = field(default_factory=dict)  # what each law's network returned
+    closed: dict[ir.Register, Any] = field(default_factory=dict)  # each closed form and its shapes
+    keep: Any = None  # where the generated step of these inputs is to be kept
+    step: Any = None  # the generated step, if there is one for these inputs
 
     def __post_init__(self) -> None:
         """The rows of the data are known first: a draw may stand before the data it follows."""

@@ -26,6 +26,7 @@ class Watch:
 
     def __init__(self) -> None:
         self.shapes: dict[str, tuple[tuple[int, ...], str]] = {}
+        self.numbers: set[ir.Register] = set()  # each stands for a whole event
 
     def before(self, run: Run, step: ir.Step) -> None:
         """Look at the operands of a density: outside its support torch may refuse or be silent."""
@@ -46,6 +47,8 @@ class Watch:
             self._closed(run, step, value)
         elif isinstance(step, ir.Call):
             finite(str(step.text), value)
+        elif isinstance(step, ir.Number):
+            self.numbers.add(step.out)
         elif isinstance(step, ir.Elementwise) and step.op in ("log", "div", "exp", "pow"):
             finite(f"{step.op} in the loss", value)
 
@@ -117,6 +120,9 @@ class Watch:
     def _value(self, run: Run, step: ir.Density) -> None:
         law, found = run.program.laws[step.law], run.values[step.params]
         x = run.values[step.value]
+        if step.value in self.numbers:
+            self._support(step, law, x, found)
+            return
         event = tuple(x.shape[len(step.value.axes) :])
         of_law = list(found.event(len(step.params.axes)))
         extra = law.moves.param_dims - law.moves.value_dims

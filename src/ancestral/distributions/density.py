@@ -1,0 +1,182 @@
+"""Log densities, moments and entropies at given values, factor by factor, without lowering."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from ancestral.core.errors import DensityError, SamplingError, ShapeError
+from ancestral.core.names import listing
+from ancestral.distributions.eager import (
+    as_inputs,
+    as_tensor_like,
+    only_factor,
+    params_of,
+    refuse_copies,
+    refuse_density,
+)
+from ancestral.distributions.layout import Layout, layout, together
+
+if TYPE_CHECKING:
+    from ancestral.distributions.base import Distribution, Factor
+    from ancestral.distributions.law import Law, Params
+
+FeatureDims = Sequence[int] | None
+
+
+# -- densities ------------------------------------------------------------------------------------
+def log_prob(
+    dist: "Distribution", given: object, *, sum_features: bool, feature_dims: FeatureDims
+) -> Tensor:
+    """The log density; see :meth:`Distribution.get_log_prob`."""
+    refuse_density(dist)
+    refuse_copies(dist)
+    values = as_inputs(dist, given, dist.var + dist.cond_var)
+    ranks = {
+        f.var[0]: len(f.law.declared_shape)
+        for f in dist.factors
+        if f.law.declared_shape is not None
+    }
+    terms = []
+    for factor in dist.factors:
+        out, axes = _density(factor, values, ranks)
+        terms.append(_reduce(out, axes, sum_features=sum_features, feature_dims=feature_dims))
+    return _total(dist, terms)
+
+
+def _density(
+    factor: "Factor", values: Mapping[str, Tensor], ranks: Mapping[str, int]
+) -> tuple[Tensor, int]:
+    """The log density of each component, and how many of its last axes are event axes."""
+    x = values[factor.var[0]]
+    conditions = [values[c] for c in factor.cond_var]
+    params = params_of(factor, conditions)
+    found = layout(factor, params, _rows(conditions), _lead(factor, params, values, ranks))
+    if tuple(x.shape[max(x.dim() - len(found.value), 0) :]) != found.value:
+        raise ShapeError(
+            f"{factor.text}: {factor.var[0]} has shape {tuple(x.shape)}, but its event shape is "
+            f"{found.value}: the last axes must be {found.value}."
+        )
+    _check_rows(factor, x, found)
+    return factor.law.moves.log_density(x, **params), found.summed
+
+
+def _lead(
+    factor: "Factor", params: "Params", values: Mapping[str, Tensor], ranks: Mapping[str, int]
+) -> int | None:
+    """How many axes the rows take in the parameters of a law without a declared event shape.
+
+    A condition with a declared event shape tells it. Otherwise it is one, but never so few that
+    the value would be left without rows: the batch is not summed.
+    """
+    for c in factor.cond_var:
+        if c in ranks:
+            return max(values[c].dim() - ranks[c], 0)
+    span = max((v.dim() for v in params.values() if isinstance(v, Tensor)), default=0)
+    extra = factor.law.moves.param_dims - factor.law.moves.value_dims
+    return max(span - extra - values[factor.var[0]].dim() + 1, min(span, 1))
+
+
+def _check_rows(factor: "Factor", x: Tensor, found: Layout) -> None:
+    """Raise if a value's rows would be spread over the rows of the parameters."""
+    rows = tuple(x.shape[: x.dim() - len(found.value)])
+    if factor.cond_var and not together(rows, found.rows):
+        raise ShapeError(
+            f"{factor.text}: {factor.var[0]} has shape {tuple(x.shape)}, rows {rows}, but the "
+            f"parameters have rows {found.rows} and event shape {found.event}. Give "
+            f"{factor.var[0]} the shape {(*found.rows, *found.value)}."
+        )
+
+
+def _reduce(out: Tensor, axes: int, *, sum_features: bool, feature_dims: FeatureDims) -> Tensor:
+    if feature_dims is not None:
+        return out.sum(dim=tuple(feature_dims)) if feature_dims else out
+    if not sum_features or axes == 0:
+        return out
+    return out.sum(dim=tuple(range(out.dim() - axes, out.dim())))
+
+
+def _total(dist: "Distribution", terms: Sequence[Tensor]) -> Tensor:
+    total = terms[0]
+    for factor, term in zip(dist.factors[1:], terms[1:], strict=True):
+        if not together(tuple(total.shape), tuple(term.shape)):
+            raise ShapeError(
+                f"{dist.prob_text}: the term of {factor.text} has shape {tuple(term.shape)}, the "
+                f"terms before it have {tuple(total.shape)}. Each must be one number per row: "
+                "declare the event shapes, e.g. features_shape=[64], and give the values the "
+                "same rows."
+            )
+        total = total + term
+    return total
+
+
+def _rows(conditions: Sequence[Tensor]) -> tuple[int, ...]:
+    """The rows of the conditions; one, if there are none."""
+    return next(((c.shape[0],) for c in conditions if c.dim()), (1,))
+
+
+# -- moments --------------------------------------------------------------------------------------
+def moment_move(law: "Law", which: str) -> Callable[..., Any]:
+    """The static move ``mean_of``, ``variance_of`` or ``entropy_of`` of a law.
+
+    Raises:
+        SamplingError: If the law has none.
+    """
+    move: Callable[..., Any] | None = getattr(law.moves, which, None)
+    if move is None:
+        raise SamplingError(
+            f"{law.prob_text}: a {law.distribution_name} has no {which.removesuffix('_of')} in "
+            "closed form."
+        )
+    return move
+
+
+def moment(dist: "Distribution", given: object, which: str) -> Tensor:
+    """Mean or variance; see :meth:`Distribution.sample_mean`."""
+    factor = only_factor(dist, which.removesuffix("_of"))
+    refuse_copies(dist)
+    move = moment_move(factor.law, which)
+    values = as_inputs(dist, given, dist.cond_var)
+    conditions = [values[c] for c in factor.cond_var]
+    params = params_of(factor, conditions)
+    found = layout(factor, params, _rows(conditions))
+    out = as_tensor_like(factor.law, params, move(**params))
+    return out.expand(*found.rows, *found.value)
+
+
+def entropy(
+    dist: "Distribution", given: object, *, sum_features: bool, feature_dims: FeatureDims
+) -> Tensor:
+    """The entropy; see :meth:`Distribution.get_entropy`."""
+    refuse_density(dist)
+    refuse_copies(dist)
+    values = as_inputs(dist, given, dist.cond_var)
+    terms = []
+    for factor in dist.factors:
+        drawn = [c for c in factor.cond_var if c not in dist.cond_var]
+        if drawn:
+            raise DensityError(
+                f"H[{dist.prob_text}]: the entropy of {factor.text} depends on {listing(drawn)}, "
+                "which is drawn. Write Entropy(law).eval(...) for a Monte Carlo estimate."
+            )
+        conditions = [values[c] for c in factor.cond_var]
+        params = params_of(factor, conditions)
+        found = layout(factor, params, _rows(conditions))
+        out = moment_move(factor.law, "entropy_of")(**params)
+        out = as_tensor_like(factor.law, params, out)
+        out = out.expand(*found.rows, *found.event[: found.summed])
+        terms.append(
+            _reduce(out, found.summed, sum_features=sum_features, feature_dims=feature_dims)
+        )
+    return _total(dist, terms)
+
+
+def get_params(dist: "Distribution", given: object) -> dict[str, Tensor]:
+    """The parameters as tensors; see :meth:`Distribution.get_params`."""
+    factor = only_factor(dist, "get_params")
+    values = as_inputs(dist, given, dist.cond_var)
+    params = params_of(factor, [values[c] for c in factor.cond_var])
+    return {
+        k: v if isinstance(v, Tensor) else as_tensor_like(factor.law, params, v)
+        for k, v in params.items()
+    }

@@ -1,0 +1,136 @@
+"""The network of a law: how it takes the conditions, and what it may return."""
+
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from inspect import Parameter as Argument
+from typing import TYPE_CHECKING, Any
+
+from ancestral.core.errors import OptionError, ParameterError, VariableError, did_you_mean
+from ancestral.core.names import listing
+
+if TYPE_CHECKING:
+    from ancestral.distributions.law import Law
+
+
+def check_network(law: "Law", *, own: bool) -> bool:
+    """Whether the network of a law takes its conditions by name.
+
+    Args:
+        law: The law, with its parameters bound.
+        own: Whether its class has a ``forward`` of its own.
+
+    Raises:
+        OptionError: If there are two networks.
+        ParameterError: If there is one, but no parameter is left for it.
+        VariableError: If its arguments do not fit the conditions.
+    """
+    if not own and law.net is None:
+        return True
+    what = f"{type(law).__name__}.forward" if own else "net"
+    if own and law.net is not None:
+        raise OptionError(
+            f"{law.prob_text}: {type(law).__name__} has a forward of its own, and net= was "
+            "given too. Keep one of them."
+        )
+    if law.domains and law.is_complete:
+        raise ParameterError(
+            f"{law.prob_text}: {listing(law.given)} were given, so that {what} has nothing "
+            "to return and would never run. Leave out what the network gives."
+        )
+    call = law.forward if own else getattr(law.net, "forward", law.net)
+    assert call is not None
+    return takes_by_name(call, law.cond_var, what, law.prob_text, own=own)
+
+
+def check_returned(law: "Law", returned: Iterable[str]) -> None:
+    """Raise if a network returned other parameters than the law needs from it.
+
+    Raises:
+        ParameterError: If some are missing, unknown, or were given to the constructor too.
+    """
+    names = list(returned)
+    again = [k for k in names if k in law.given]
+    if again:
+        raise ParameterError(
+            f"{law.prob_text}: the network returned {listing(again)}, which the constructor "
+            "was given too. Leave it out of one of them."
+        )
+    for key in names:
+        if key not in law.domains:
+            raise ParameterError(
+                f"{law.prob_text}: the network returned {key!r}, which is no parameter of "
+                f"{type(law).__name__}; {did_you_mean(key, law.domains)}"
+            )
+    if not any(set(way) == {*names, *law.given} for way in law.ways):
+        need = " or ".join(f"({', '.join(way)})" for way in law.ways)
+        raise ParameterError(
+            f"{law.prob_text}: the network returned {listing(sorted(names))}, but a "
+            f"{type(law).__name__} needs {need}."
+        )
+
+
+def takes_by_name(
+    call: Callable[..., Any], conditions: Sequence[str], what: str, law: str, *, own: bool = False
+) -> bool:
+    """Whether a network is called with the conditions by name; if not, in their order.
+
+    It is if its signature has those names. A network whose arguments have names of their own is
+    called in order, unless it is the law's own ``forward``.
+
+    Args:
+        call: The network.
+        conditions: The names of the conditions.
+        what: How the message calls the network.
+        law: How the message calls the law.
+        own: Whether it is the law's own ``forward``.
+
+    Raises:
+        VariableError: If the signature has some of the conditions but not all of them, asks for
+            more than them, or has no room for them.
+
+    Example:
+        >>> takes_by_name(lambda z, y: z, ["y", "z"], "net", "p(x|y,z)")
+        True
+        >>> takes_by_name(lambda a, b: a, ["y", "z"], "net", "p(x|y,z)")
+        False
+    """
+    try:
+        arguments = list(inspect.signature(call).parameters.values())
+    except (TypeError, ValueError):  # a builtin that tells nothing
+        return own
+    kinds = {a.kind for a in arguments}
+    named = [
+        a for a in arguments if a.kind in (Argument.POSITIONAL_OR_KEYWORD, Argument.KEYWORD_ONLY)
+    ]
+    names = {a.name for a in named}
+    required = {a.name for a in named if a.default is a.empty}
+    wanted = set(conditions)
+    known = names & wanted
+    rest = Argument.VAR_KEYWORD in kinds and (bool(known) or Argument.VAR_POSITIONAL not in kinds)
+    positional_only = Argument.POSITIONAL_ONLY in kinds
+    if required <= wanted and (wanted <= names or rest) and not positional_only:
+        return True
+    in_order = (
+        not own
+        and not known
+        and not any(a.kind is Argument.KEYWORD_ONLY and a.default is a.empty for a in named)
+    )
+    if in_order and _has_room(arguments, len(conditions)):
+        return False
+    raise VariableError(
+        f"{law}: {what} takes ({', '.join(a.name for a in arguments)}), but the conditions are "
+        f"({listing(list(conditions))}). Name the arguments of {what} as in "
+        f"cond_var={list(conditions)}."
+    )
+
+
+def _has_room(arguments: Sequence[Argument], count: int) -> bool:
+    """Whether ``count`` values can be given in order."""
+    if any(a.kind is Argument.VAR_POSITIONAL for a in arguments):
+        return True
+    places = [
+        a
+        for a in arguments
+        if a.kind in (Argument.POSITIONAL_ONLY, Argument.POSITIONAL_OR_KEYWORD)
+    ]
+    return sum(a.default is a.empty for a in places) <= count <= len(places)

@@ -1,0 +1,57 @@
+"""Constants that are single numbers: known when a loss is lowered, so that N(0, 1) is special."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+
+class Numbers:
+    """The values of 0-d buffers, read once, since reading waits for the device.
+
+    A number counts as long as its buffer is the same tensor and nobody wrote into it: a constant
+    that is changed in place is a tensor like others from then on.
+
+    Example:
+        >>> import torch
+        >>> numbers, buffers = Numbers(), {"loc": torch.zeros(())}
+        >>> numbers.read(buffers)
+        >>> numbers.current(buffers)
+        {'loc': 0.0}
+        >>> _ = buffers["loc"].fill_(1.0)
+        >>> numbers.current(buffers)
+        {}
+    """
+
+    def __init__(self) -> None:
+        self._read: dict[str, tuple[float, Tensor, int]] = {}
+
+    def read(self, buffers: Mapping[str, Tensor | None]) -> None:
+        """Read every 0-d buffer that has a value (one on the meta device has none)."""
+        for key, tensor in buffers.items():
+            if tensor is not None and tensor.dim() == 0 and tensor.device.type != "meta":
+                self._read[key] = (tensor.item(), tensor, _writes(tensor))
+
+    def current(self, buffers: Mapping[str, Tensor | None]) -> dict[str, float]:
+        """The numbers whose buffers are as they were when they were read."""
+        return {
+            key: number
+            for key, (number, tensor, version) in self._read.items()
+            if buffers.get(key) is tensor and _writes(tensor) == version
+        }
+
+    def keep(self, numbers: Mapping[str, float], buffers: Mapping[str, Tensor | None]) -> None:
+        """Take these numbers for the values of buffers that were moved or cast."""
+        moved = {key: buffers[key] for key in numbers}
+        self._read = {k: (numbers[k], t, _writes(t)) for k, t in moved.items() if t is not None}
+
+    def __getstate__(self) -> dict[str, tuple[float, Tensor]]:
+        """For copies, which start to count the writes of a tensor anew."""
+        return {k: (n, t) for k, (n, t, version) in self._read.items() if _writes(t) == version}
+
+    def __setstate__(self, state: dict[str, tuple[float, Tensor]]) -> None:
+        self._read = {k: (n, t, _writes(t)) for k, (n, t) in state.items()}
+
+
+def _writes(tensor: Tensor) -> int:
+    """How often it was written to; of a tensor of inference mode that is not counted."""
+    return 0 if tensor.is_inference() else tensor._version

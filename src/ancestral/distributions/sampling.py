@@ -1,0 +1,153 @@
+"""Ancestral sampling, factor by factor, parents first, without lowering."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ancestral.core.errors import SamplingError, ShapeError
+from ancestral.core.rng import NOISE, Generator
+from ancestral.distributions.density import moment_move
+from ancestral.distributions.eager import (
+    as_inputs,
+    as_tensor_like,
+    like,
+    params_of,
+    parents_first,
+    refuse_copies,
+    refuse_reparam,
+)
+from ancestral.distributions.layout import has_rows, layout
+
+if TYPE_CHECKING:
+    from ancestral.distributions.base import Distribution, Factor
+    from ancestral.distributions.law import Law, Params
+
+SAMPLE_OPTIONS = (
+    "x_dict",
+    "batch_n",
+    "sample_shape",
+    "return_all",
+    "reparam",
+    "sample_mean",
+    "generator",
+)
+
+
+@dataclass(frozen=True)
+class SampleOptions:
+    """The options of one call of ``sample``."""
+
+    batch_n: int | None = None
+    sample_shape: tuple[int, ...] = ()
+    reparam: bool = False
+    mean: bool = False
+    generator: Generator = None
+
+
+def sample(
+    dist: "Distribution", given: object, options: SampleOptions, *, return_all: bool
+) -> dict[str, Tensor]:
+    """Ancestral sampling; see :meth:`Distribution.sample`."""
+    refuse_copies(dist)
+    inputs = as_inputs(dist, given, dist.input_var)
+    options = _with_rows(dist, inputs, options)
+    values = dict(inputs)
+    wide: set[str] = set()  # variables whose values have sample_shape in front
+    for factor in parents_first(dist.factors):
+        if factor.law.is_data:
+            continue  # its values are given
+        values.update(_sample_factor(factor, values, wide, options))
+        wide.update(factor.var)
+    passed = {k: v for k, v in inputs.items() if k not in dist.all_var} if return_all else {}
+    return {**passed, **{v: values[v] for v in dist.var}}
+
+
+def _with_rows(
+    dist: "Distribution", inputs: Mapping[str, Tensor], options: SampleOptions
+) -> SampleOptions:
+    """The options with the number of rows that the inputs have."""
+    rows = {name: inputs[name].shape[0] for name in dist.input_var if inputs[name].dim()}
+    if options.batch_n is None:
+        return replace(options, batch_n=next(iter(rows.values()), 1))
+    for name, have in rows.items():
+        if have != options.batch_n:
+            raise ShapeError(
+                f"batch_n={options.batch_n}, but {name}, an input of {dist.prob_text}, has "
+                f"{have} rows (shape {tuple(inputs[name].shape)}). Leave batch_n out, "
+                f"or give {name} with {options.batch_n} rows."
+            )
+    return options
+
+
+def _sample_factor(
+    factor: "Factor", values: Mapping[str, Tensor], wide: set[str], options: SampleOptions
+) -> dict[str, Tensor]:
+    law = factor.law
+    if options.reparam and not options.mean and not law.reparametrised:
+        refuse_reparam(factor)
+    conditions, folded = _conditions(factor, values, wide, options.sample_shape)
+    if not law.domains:  # deterministic: its parameters are the values, gradients flow
+        out = params_of(factor, conditions)
+        names = dict(zip(law.var, factor.var, strict=True))
+        lead = () if folded else options.sample_shape
+        unfolded = {names[k]: _unfold(v, folded) for k, v in out.items()}
+        return {k: v.expand(*lead, *v.shape) for k, v in unfolded.items()}
+    keep = options.reparam or options.mean
+    with torch.set_grad_enabled(torch.is_grad_enabled() and keep):
+        params = {
+            k: _unfold(v, folded) if has_rows(law, k) and isinstance(v, Tensor) else v
+            for k, v in params_of(factor, conditions).items()
+        }
+        return {factor.var[0]: _value(factor, params, folded, options)}
+
+
+def _value(
+    factor: "Factor", params: "Params", folded: tuple[int, ...], options: SampleOptions
+) -> Tensor:
+    """A draw or a mean, shape ``(*sample_shape, batch, *event)``."""
+    batch = folded or (options.batch_n or 1,)
+    found = layout(factor, params, batch, len(folded) or None)
+    lead = found.rows if folded else (*options.sample_shape, *found.rows)
+    if not options.mean:
+        noise = draw_noise(factor.law, params, (*lead, *found.event), options.generator)
+        return factor.law.moves.draw(noise, **params)
+    mean = moment_move(factor.law, "mean_of")(**params)
+    return as_tensor_like(factor.law, params, mean).expand(*lead, *found.value)
+
+
+def _conditions(
+    factor: "Factor", values: Mapping[str, Tensor], wide: set[str], sample_shape: tuple[int, ...]
+) -> tuple[list[Tensor], tuple[int, ...]]:
+    """The conditions with ``sample_shape`` folded into their rows, and the axes so folded."""
+    conditions = [values[c] for c in factor.cond_var]
+    if not sample_shape or not wide & set(factor.cond_var):
+        return conditions, ()
+    axes = len(sample_shape) + 1
+    full = [
+        value if c in wide else value.expand(*sample_shape, *value.shape)
+        for c, value in zip(factor.cond_var, conditions, strict=True)
+    ]
+    folded = (*sample_shape, max(value.shape[axes - 1] for value in full))
+    out = [v.expand(*folded, *v.shape[axes:]).reshape(-1, *v.shape[axes:]) for v in full]
+    return out, folded
+
+
+def _unfold(value: Tensor, folded: tuple[int, ...]) -> Tensor:
+    """The inverse of folding, for an output of the network; one row stays one row."""
+    if not folded or value.dim() == 0:
+        return value
+    rows = folded if value.shape[0] == math.prod(folded) else (1,) * len(folded)
+    return value.reshape(*rows, *value.shape[1:])
+
+
+def draw_noise(
+    law: "Law", params: "Params", shape: tuple[int, ...], generator: Generator = None
+) -> Tensor:
+    """Base noise of the law's kind, with the dtype and device of its parameters."""
+    if law.noise is None:
+        raise SamplingError(f"{law.prob_text}: a {law.distribution_name} cannot be drawn from.")
+    return NOISE[law.noise](shape, like(law, params), generator)

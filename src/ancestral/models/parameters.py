@@ -1,0 +1,184 @@
+"""Which parameters a model trains: found in the loss, and checked so that none is forgotten."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from ancestral.core.errors import GradientError, OptionError, TrainingError
+from ancestral.core.names import listing
+from ancestral.distributions import Distribution
+from ancestral.losses import Function, Node
+from ancestral.losses.apply import Apply, Grad, Jvp
+from ancestral.losses.node import (Constant)
+from ancestral.lowering.check import laws_of
+
+Parameters = list[nn.Parameter]
+
+
+def modules_in(*losses: Node) -> list[nn.Module]:
+    """The laws, networks of functions and trained numbers that losses mention, each once."""
+    laws = [law for loss in losses for law in laws_of(loss)]
+    nets = [net for loss in losses for net in _networks(loss)]
+    numbers = [p for loss in losses for p in _numbers(loss)]
+    found = {id(m): m for m in [*laws, *nets]}
+    written = list({id(p): p for p in numbers}.values())
+    return [*found.values(), *([nn.ParameterList(written)] if written else [])]
+
+
+def modules_to_train(loss: Any, given: Sequence[Any] | None) -> list[nn.Module]:
+    """What ``Model(distributions=...)`` names, or all that the loss mentions.
+
+    Raises:
+        OptionError: If the loss is no loss, or an entry is neither law, network nor parameter.
+    """
+    if not isinstance(loss, Node):
+        raise OptionError(
+            f"Model(loss=...) takes a loss, e.g. -p.log_prob().mean(), got {type(loss).__name__}."
+        )
+    if given is None:
+        return modules_in(loss)
+    if isinstance(given, (nn.Module, Function, Tensor)):
+        given = [given]
+    return [_module(item) for item in given]
+
+
+def _module(item: Any) -> nn.Module:
+    item = item.net if isinstance(item, Function) else item
+    if isinstance(item, nn.Parameter):
+        return nn.ParameterList([item])
+    if not isinstance(item, nn.Module):
+        raise OptionError(
+            "distributions=[...] takes laws, networks and nn.Parameters, got "
+            f"{type(item).__name__}."
+        )
+    return item
+
+
+def _nodes(node: Any) -> Iterator[Any]:
+    yield node
+    for child in node.children:
+        yield from _nodes(child)
+
+
+def _networks(loss: Node) -> list[nn.Module]:
+    applied = [n.fn.net for n in _nodes(loss) if isinstance(n, (Apply, Grad, Jvp))]
+    return [net for net in applied if isinstance(net, nn.Module)]
+
+
+def _numbers(loss: Node) -> Parameters:
+    """The trained numbers that are written in the loss."""
+    tensors = [n.value for n in _nodes(loss) if isinstance(n, Constant)]
+    found = [t for t in tensors if isinstance(t, Tensor) and t.requires_grad]
+    for t in found:
+        if not isinstance(t, nn.Parameter):
+            raise TrainingError(
+                f"{loss}: a tensor that requires a gradient is written in the loss, but is no "
+                "nn.Parameter, so it cannot be trained. Make it one, nn.Parameter(...), or "
+                "write its .detach()."
+            )
+    return [t for t in found if isinstance(t, nn.Parameter)]
+
+
+def label(module: nn.Module) -> str:
+    """How a message calls what is trained."""
+    if isinstance(module, nn.ParameterList):
+        return "the numbers written in the loss"
+    return module.prob_text if isinstance(module, Distribution) else type(module).__name__
+
+
+def owner(modules: nn.ModuleList, name: str) -> str:
+    """A parameter's name in ``modules`` as a message reads it: ``net.weight of q(z|x)``."""
+    index, _, rest = name.partition(".")
+    return f"{rest} of {label(modules[int(index)])}"
+
+
+def check_all_trained(loss: Node, modules: Iterable[nn.Module]) -> None:
+    """Raise if the loss mentions parameters that nobody trains and nobody froze."""
+    own = {id(p) for m in modules for p in nn.Module.parameters(m)}
+    for module in modules_in(loss):
+        left = [
+            n
+            for n, p in nn.Module.named_parameters(module)
+            if p.requires_grad and id(p) not in own
+        ]
+        if left:
+            name = module.name if isinstance(module, Distribution) else "it"
+            raise TrainingError(
+                f"{loss}: {label(module)} is in the loss, but not in distributions=[...], so its "
+                f"parameters ({listing(left[:3])}{', ...' if len(left) > 3 else ''}) would never "
+                f"be updated. Add {name} to distributions, or freeze it with "
+                f"{name}.requires_grad_(False)."
+            )
+
+
+def is_mentioned(law: nn.Module, loss: Node) -> bool:
+    """Whether a loss has a part in a law: only then can it give it a gradient.
+
+    A network that is no law may stand inside a law where nobody sees it, so it counts always.
+    """
+    if not isinstance(law, Distribution):
+        return True
+    own = {id(p) for p in nn.Module.parameters(law)}
+    return any(id(p) in own for m in modules_in(loss) for p in nn.Module.parameters(m))
+
+
+def check_all_mentioned(loss: Node, modules: Iterable[nn.Module]) -> None:
+    """Raise if a law is given to be trained, and the loss does not mention it."""
+    for module in modules:
+        trained = any(p.requires_grad for p in nn.Module.parameters(module))
+        if trained and not is_mentioned(module, loss):
+            raise TrainingError(
+                f"{loss}: {label(module)} is in distributions=[...], but not in the loss, so it "
+                "would never be updated. Put it into the loss, or leave it out of distributions."
+            )
+
+
+def check_leaves(loss: Node, value: Tensor, given: Iterable[Tensor], known: Parameters) -> None:
+    """Raise if a gradient reaches a parameter that the model does not train.
+
+    Such a parameter is hidden where no law shows it: in a function that is no ``nn.Module``.
+
+    Args:
+        loss: The expression, for the message.
+        value: Its value, with its graph.
+        given: Tensors that the caller brought; what lies behind them is the caller's.
+        known: The parameters that the model trains.
+    """
+    given = list(given)
+    ours = {id(p) for p in [*known, *given]}
+    stop = {v.grad_fn for v in given if v.grad_fn is not None}
+    seen, open_ = set(stop), [value.grad_fn]
+    while open_:
+        node = open_.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        leaf = getattr(node, "variable", None)
+        if isinstance(leaf, Tensor) and id(leaf) not in ours:
+            raise TrainingError(
+                f"{loss}: a parameter of shape {list(leaf.shape)} takes part in the loss, but no "
+                "law or network of distributions=[...] holds it, so it would never be updated. "
+                "It is hidden in a function that is no nn.Module (a lambda, a method). Give the "
+                "nn.Module itself, add it to distributions, or freeze it with "
+                "requires_grad_(False)."
+            )
+        open_ += [following for following, _ in node.next_functions]
+
+
+def check_reached(loss: Node, modules: nn.ModuleList) -> None:
+    """Raise if the backward pass has left out a trained parameter of what the loss mentions."""
+    ours = {id(p) for m in modules if is_mentioned(m, loss) for p in m.parameters()}
+    missed = [
+        n
+        for n, p in modules.named_parameters()
+        if p.requires_grad and p.grad is None and id(p) in ours
+    ]
+    if missed:
+        told = ", ".join(owner(modules, n) for n in missed[:5])
+        raise GradientError(
+            f"{loss}: no gradient reaches {told}{' and others' if len(missed) > 5 else ''}. "
+            "A trained parameter has no part in the loss: a layer that forward does not use, or a "
+            "value cut by .detach(), argmax or .item(). Use it, or freeze it with "
+            "requires_grad_(False)."
+        )

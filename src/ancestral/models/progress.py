@@ -1,0 +1,60 @@
+"""Progress on stderr: one line that is rewritten on a terminal, one line an epoch elsewhere."""
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+REFRESH = 0.2  # seconds
+
+
+class ProgressLine:
+    """What a run shows while it goes.
+
+    Args:
+        show: Whether it shows anything.
+        epochs: How many epochs the run has.
+        rows: How many rows an epoch has, if that is known.
+    """
+
+    def __init__(self, show: bool, epochs: int, rows: int | None) -> None:
+        self._out = sys.stderr if show else None  # sys.stderr may be None itself: no console
+        self._live = self._out is not None and self._out.isatty()
+        self._epochs = epochs
+        self._of = f"/{rows}" if rows else ""
+        self._last = 0.0
+        self._open = False
+
+    def step(self, epoch: int, rows: int) -> None:
+        """Show how far the epoch is, a few times a second."""
+        if not self._live:
+            return
+        now = time.perf_counter()
+        if now - self._last > REFRESH:
+            self._last = now
+            self._write(f"epoch {epoch}/{self._epochs}  {rows}{self._of} rows")
+
+    def epoch(self, record: Mapping[str, Any]) -> None:
+        """Show what an epoch gave, and how long the rest will take."""
+        if self._out is None:
+            return
+        left = (self._epochs - record["epoch"]) * record["seconds"]
+        held = "" if record["validation"] is None else f"  validation {record['validation']:.4f}"
+        eta = f"  {left:.0f} s left" if left >= 1 else ""
+        self._write(
+            f"epoch {record['epoch']}/{self._epochs}  loss {record['loss']:.4f}{held}  "
+            f"{record['seconds']:.1f} s{eta}"
+        )
+
+    def close(self) -> None:
+        """End the line, so that what follows begins on one of its own."""
+        if self._out is not None and self._open:
+            self._out.write("\n")
+            self._out.flush()
+            self._open = False
+
+    def _write(self, text: str) -> None:
+        assert self._out is not None
+        self._out.write(f"\r\x1b[K{text}" if self._live else f"{text}\n")
+        self._out.flush()
+        self._open = self._live

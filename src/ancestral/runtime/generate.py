@@ -1,0 +1,350 @@
+"""The generated step: a program as straight-line PyTorch text.
+
+The first batch has run in the interpreter; with what it saw (which parameters a network returns,
+event shapes, dtypes) every step comes to a line or two that an expert would write. The text is a
+factory over the networks and a few functions, so that nothing else keeps weights alive; it holds
+only names of our own.
+"""
+
+import ast
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ancestral.core.axes import Axes
+from ancestral.program import instructions as ir
+from ancestral.runtime.operands import NUMBER, Code, Known, NotInlineError, Operand, code
+from ancestral.runtime.run import ParamSet, Run
+from ancestral.runtime.source import NoiseOf, Source
+from ancestral.runtime.writer import Names, Writer, literal
+
+
+def generate(run: Run) -> Source:
+    """The text of a program, for inputs like those of a run that the interpreter has made."""
+    writer = Writer(run)
+    for step in run.program.steps:
+        if isinstance(step, ir.Input):
+            _input(writer, step)
+    for step in run.program.steps:
+        if not isinstance(step, ir.Input):
+            RULES[type(step)](writer, step)
+    return writer.source()
+
+
+def _input(w: Writer, step: ir.Input) -> None:
+    name = w.fresh("x" if step.out.axes else "s")
+    w.inputs.append((step.var, name))
+    w.names[step.out] = name
+
+
+def _number(w: Writer, step: ir.Number) -> None:
+    value = step.value if isinstance(step.value, Tensor) else torch.tensor(step.value)
+    w.names[step.out] = w.bind("c", value)
+
+
+def _params(w: Writer, step: ir.Params) -> None:
+    law, axes = w.program.laws[step.law], step.out.axes
+    found: ParamSet = w.run.values[step.out]
+    raw = w.run.raw[step.out]
+    names = Names()
+    w.names[step.out] = names
+    for key in law.given:
+        if key in law.bound:
+            r = step.conditions[law.cond_var.index(law.bound[key])]
+            names.rows[key] = Code(
+                ast.Name(w.aligned(w.text(r), r.axes, axes, w.shape(r)), ast.Load())
+            )
+        elif isinstance(raw[key], Tensor):
+            names.fixed[key] = Code(
+                ast.Name(w.assign(_stem(key), f"{w.bind('law', law)}.{key}"), ast.Load())
+            )
+        else:
+            names.fixed[key] = Known(raw[key])
+            w.literal.append((law, key))
+    rest = [k for k in raw if k not in law.given]
+    if rest:
+        args = ", ".join(w.folded(step.conditions, axes))
+        out = w.assign("out", f"{w.network(law)}({args})")
+        for key in rest:
+            _output(w, step, names, key, f"{out}[{key!r}]", found, raw[key])
+    _expand_fixed(w, step, names, found)
+
+
+def _output(
+    w: Writer, step: ir.Params, names: Names, key: str, text: str, found: ParamSet, raw: Any
+) -> None:
+    """One output of a network: with the rows, or of event shape alone."""
+    axes = step.out.axes
+    event = tuple(found.rows[key].shape[len(axes) :]) if key in found.rows else ()
+    if key not in found.rows or not isinstance(raw, Tensor) or raw.dim() != 1 + len(event):
+        kind = None if isinstance(raw, Tensor) else NUMBER
+        names.fixed[key] = Code(ast.Name(w.assign(_stem(key), text), ast.Load()), kind)
+        return
+    if axes and raw.shape[0] == 1 and math.prod(found.sizes) != 1:
+        text = f"{text}.expand({', '.join(['*'.join(map(w.size, axes)), *map(str, event)])})"
+    text = w.unfolded(text, axes, event)
+    names.rows[key] = Code(ast.Name(w.assign(_stem(key), text), ast.Load()))
+
+
+def _expand_fixed(w: Writer, step: ir.Params, names: Names, found: ParamSet) -> None:
+    """Parameters that do not depend on the rows, expanded to them as the interpreter does."""
+    for key in [k for k in names.fixed if k in found.rows]:
+        value = found.rows[key]
+        event = tuple(value.shape[len(step.out.axes) :])
+        sizes = ", ".join([*map(w.size, step.out.axes), *map(str, event)])
+        text = literal(names.fixed.pop(key))
+        if not text.isidentifier():
+            law = w.program.laws[step.law]
+            text = w.bind(
+                "c", torch.as_tensor(float(text), dtype=value.dtype, device=law.anchor().device)
+            )
+        names.rows[key] = Code(
+            ast.Name(w.assign(_stem(key), f"{text}.expand({sizes})"), ast.Load())
+        )
+
+
+def _stem(key: str) -> str:
+    return key if key.isidentifier() and key.isascii() else "parameter"
+
+
+def _pick(w: Writer, step: ir.Pick) -> None:
+    names: Names = w.names[step.params]
+    w.names[step.out] = ast.unparse(code({**names.rows, **names.fixed}[step.key]))
+
+
+def _draw(w: Writer, step: ir.Draw) -> None:
+    law, noise = w.program.laws[step.law], w.run.drawn[step.noise]
+    event = tuple(noise.shape[len(step.out.axes) :])
+    name = f"noise{len(w.noise)}"
+    w.noise.append(
+        NoiseOf(step.noise, law.noise or "", step.out.axes, event, noise.dtype, noise.device)
+    )
+    kind = (step.out.axes, event, noise.dtype)
+    params = w.params(step.params, step.out.axes)
+    text = w.inlined(law.moves.draw, [Code(ast.Name(name, ast.Load()), kind)], params)
+    w.put(step.out, "z", f"({text}).detach()" if step.cut else text)
+
+
+def _table(w: Writer, step: ir.Table) -> None:
+    w.names[step.out] = w.bind("c", w.run.values[step.out])
+
+
+def _density(w: Writer, step: ir.Density) -> None:
+    law, axes = w.program.laws[step.law], step.out.axes
+    x = w.operand(step.value, axes)
+    text = w.inlined(law.moves.log_density, [x], w.params(step.params, axes))
+    event = len(w.shape(step.value)) - law.moves.value_dims
+    w.put(step.out, "t", _summed(text, len(axes), event))
+
+
+def _summed(text: str, axes: int, event: int) -> str:
+    """The sum over event axes, which stand last."""
+    if event == 0:
+        return text
+    dims = ", ".join(str(i) for i in range(axes, axes + event))
+    return f"({text}).sum({dims if event == 1 else f'({dims})'})"
+
+
+def _closed(w: Writer, step: ir.Closed) -> None:
+    axes = step.out.axes
+    laws = [w.program.laws[i] for i in step.laws]
+    function, plain = w.run.closed[step.out]
+    params = [w.params(r, axes) for r in step.params]
+    if step.which == "kl":
+        text = w.inlined(function, [Known(p) for p in params], {})
+    else:
+        text = w.inlined(function, [], params[0])
+    shape, span, lead = plain
+    if not shape and not lead:
+        try:
+            value = float(text)
+        except ValueError:
+            pass
+        else:
+            like = laws[0].anchor()
+            constant = torch.tensor(value, dtype=like.dtype, device=like.device)
+            text = w.bind("c", constant)
+    if shape != (*lead, *span):
+        sizes = [*(w.size(a) for a in axes[len(axes) - len(lead) :]), *map(str, span)]
+        text = f"({text}).expand({', '.join(sizes)})" if sizes else text
+    w.put(step.out, "t", _summed(text, len(lead), len(span)))
+
+
+def _call(w: Writer, step: ir.Call) -> None:
+    args = w.folded(step.args, step.out.axes)
+    name = w.bind("f", w.program.functions[step.fn].net)
+    w.put(
+        step.out, "t", w.unfolded(f"{name}({', '.join(args)})", step.out.axes, w.shape(step.out))
+    )
+
+
+def _slope(w: Writer, step: ir.Slope) -> None:
+    args = w.folded(step.args, step.out.axes)
+    f, point, keep = w.bind("f", w.program.functions[step.fn].net), w.fresh("t"), w.fresh("t")
+    out = w.fresh("t")
+    inside = ", ".join([*args[: step.wrt], point, *args[step.wrt + 1 :]])
+    x = w.assign("t", args[step.wrt])
+    w.lines.append(
+        f"{keep} = torch.is_grad_enabled()\n"
+        "with torch.enable_grad():\n"
+        f"    {point} = {x} if {x}.requires_grad else {x}.detach().requires_grad_()\n"
+        f"    ({out},) = torch.autograd.grad({f}({inside}).sum(), {point}, create_graph={keep})"
+    )
+    w.put(step.out, "t", w.unfolded(out, step.out.axes, w.shape(step.out)))
+
+
+def _push(w: Writer, step: ir.Push) -> None:
+    every = w.folded((*step.args, *step.along), step.out.axes)
+    args, along = every[: len(step.args)], every[len(step.args) :]
+    for i, (a, r) in enumerate(zip(step.args, step.along, strict=True)):
+        event = len(w.shape(a))
+        if event and not w.shape(r):  # a number stands for a constant direction
+            ones = ", ".join(["-1", *["1"] * event])
+            like = w.assign("t", args[i])
+            args[i], along[i] = (
+                like,
+                f"({along[i]}).reshape({ones}).to({like}.dtype).expand_as({like})",
+            )
+    f = w.bind("f", w.program.functions[step.fn].net)
+    text = f"torch.func.jvp({f}, ({', '.join(args)},), ({', '.join(along)},))[1]"
+    w.put(step.out, "t", w.unfolded(text, step.out.axes, w.shape(step.out)))
+
+
+OPERATORS = {
+    "mul": "{} * {}",
+    "div": "{} / {}",
+    "exp": "{}.exp()",
+    "log": "{}.log()",
+    "abs": "{}.abs()",
+}
+
+
+def _together(w: Writer, registers: tuple[ir.Register, ...], axes: Axes) -> list[str]:
+    """Names with their axes aligned; an event scalar is lifted to meet an event."""
+    event = max(len(w.shape(r)) for r in registers)
+    out = []
+    for r in registers:
+        own = len(w.shape(r))
+        name = w.aligned(w.text(r), r.axes, axes, w.shape(r))
+        if r.axes and own < event:
+            dims = ", ".join(["..."] + ["None"] * (event - own))
+            name = w.assign("t", f"{name}[{dims}]")
+        out.append(name)
+    return out
+
+
+def _elementwise(w: Writer, step: ir.Elementwise) -> None:
+    args = _together(w, step.args, step.out.axes)
+    if step.op in OPERATORS:
+        text = OPERATORS[step.op].format(*args)
+    elif step.op == "pow":
+        text = f"{args[0]} ** {step.extra[0]!r}"
+    elif step.op == "clamp":
+        text = f"{args[0]}.clamp({step.extra[0]!r}, {step.extra[1]!r})"
+    else:
+        text = f"torch.{'minimum' if step.op == 'min' else 'maximum'}({args[0]}, {args[1]})"
+    w.put(step.out, "t", text)
+
+
+def _linear(w: Writer, step: ir.Linear) -> None:
+    names = _together(w, tuple(r for _, r in step.terms), step.out.axes)
+    text = ""
+    for (c, _), name in zip(step.terms, names, strict=True):
+        if not text:
+            text = name if c == 1.0 else f"-{name}" if c == -1.0 else f"{c!r} * {name}"
+        elif abs(c) == 1.0:
+            text = f"{text} {'+' if c > 0 else '-'} {name}"
+        else:
+            text = f"torch.add({text}, {name}, alpha={c!r})"
+    if step.bias:
+        text = f"{text} {'+' if step.bias > 0 else '-'} {abs(step.bias)!r}"
+    w.put(step.out, "t", text)
+
+
+def _reduce(w: Writer, step: ir.Reduce) -> None:
+    dim, name = step.arg.axes.index(step.axis), w.text(step.arg)
+    if step.how in ("mean", "sum"):
+        w.put(step.out, "t", f"{name}.{step.how}({dim})")
+        return
+    text = f"{name}.logsumexp({dim})"
+    if step.how == "logmeanexp":
+        size = step.axis.size
+        text += f" - {math.log(size)!r}" if size else f" - math.log({name}.shape[{dim}])"
+    w.put(step.out, "t", text)
+
+
+def _norm(w: Writer, step: ir.Norm) -> None:
+    name, axes, event = w.text(step.arg), len(step.out.axes), len(w.shape(step.arg))
+    if step.squared:
+        w.put(step.out, "t", _summed(f"{name}.square()", axes, event))
+        return
+    flat = f"{name}.flatten({axes})" if event else f"{name}[..., None]"
+    w.put(step.out, "t", f"torch.linalg.vector_norm({flat}, dim=-1)")
+
+
+def _scalar(w: Writer, step: ir.Scalar) -> None:
+    event = w.shape(step.arg)
+    name = w.text(step.arg)
+    w.put(
+        step.out, "t", name if not event else f"{name}.flatten({len(step.out.axes)}).squeeze(-1)"
+    )
+
+
+def _cut(w: Writer, step: ir.Cut) -> None:
+    if isinstance(w.names[step.arg], Names):
+        names: Names = w.names[step.arg]
+        w.names[step.out] = Names(
+            {k: _detached(w, v) for k, v in names.rows.items()},
+            {k: _detached(w, v) for k, v in names.fixed.items()},
+        )
+        return
+    w.put(step.out, "t", f"{w.text(step.arg)}.detach()")
+
+
+def _detached(w: Writer, operand: Operand) -> Operand:
+    if isinstance(operand, Known):
+        return operand
+    return Code(ast.Name(w.assign("t", f"{literal(operand)}.detach()"), ast.Load()), operand.kind)
+
+
+def _surrogate(w: Writer, step: ir.Surrogate) -> None:
+    f = Code(ast.Name(w.text(step.f), ast.Load()))
+    log_q = Code(
+        ast.Name(w.aligned(w.text(step.log_q), step.log_q.axes, step.f.axes, ()), ast.Load())
+    )
+    axis = step.f.axes.index(step.axis) if step.axis in step.f.axes else None
+    estimator = step.estimator
+    args: list[Operand] = [Known(estimator), f, log_q, Known(axis)]
+    before = len(w.lines), dict(w.counts)
+    try:
+        text = ast.unparse(code(w.inliner.call(type(estimator).surrogate, args, {})))
+    except NotInlineError:
+        del w.lines[before[0] :]
+        w.counts = before[1]
+        name = w.bind("estimate", estimator.surrogate)
+        text = f"{name}({literal(f)}, {literal(log_q)}, {axis!r})"
+    w.put(step.out, "t", text)
+
+
+RULES: dict[type, Callable[[Writer, Any], None]] = {
+    ir.Number: _number,
+    ir.Params: _params,
+    ir.Pick: _pick,
+    ir.Draw: _draw,
+    ir.Table: _table,
+    ir.Density: _density,
+    ir.Closed: _closed,
+    ir.Call: _call,
+    ir.Slope: _slope,
+    ir.Push: _push,
+    ir.Elementwise: _elementwise,
+    ir.Linear: _linear,
+    ir.Reduce: _reduce,
+    ir.Norm: _norm,
+    ir.Scalar: _scalar,
+    ir.Cut: _cut,
+    ir.Surrogate: _surrogate,
+}

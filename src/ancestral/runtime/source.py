@@ -1,0 +1,58 @@
+"""The text of a step and its compilation: the one place that runs text as code."""
+
+import itertools
+import linecache
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ancestral.core.axes import Axes
+
+COUNTER = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class NoiseOf:
+    """The base noise of one draw: what is drawn before the step is called."""
+
+    name: str
+    kind: str
+    axes: Axes
+    event: tuple[int, ...]
+    dtype: torch.dtype
+    device: torch.device
+
+
+@dataclass(frozen=True)
+class Source:
+    """The text of a step, and what its arguments are.
+
+    Args:
+        text: A factory ``make(...)`` that returns ``loss(...)``.
+        bound: What the factory is called with: networks, functions, constants.
+        inputs: Names of the given values, in the order of the step's arguments.
+        noise: The noises that follow them.
+        rows: The row axes whose sizes follow those, where no given value has them.
+        literal: Laws and their constants that stand in the text as numbers.
+    """
+
+    text: str
+    bound: tuple[Any, ...]
+    inputs: tuple[str, ...]
+    noise: tuple[NoiseOf, ...]
+    rows: tuple[Any, ...]
+    literal: tuple[tuple[Any, str], ...] = ()
+
+    def compile(self) -> Callable[..., Tensor]:
+        """The step, from nothing but the text."""
+        name = f"<ancestral step {next(COUNTER)}>"
+        linecache.cache[name] = (len(self.text), None, self.text.splitlines(True), name)
+        space: dict[str, Any] = {"torch": torch, "F": F, "math": math}
+        exec(compile(self.text, name, "exec"), space)
+        step: Callable[..., Tensor] = space["make"](*self.bound)
+        return step

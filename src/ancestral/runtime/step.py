@@ -1,0 +1,76 @@
+"""The fast path: a generated step and the noise that it is given."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ancestral.core.rng import NOISE
+from ancestral.program import instructions as ir
+from ancestral.runtime.generate import generate
+from ancestral.runtime.run import Run
+from ancestral.runtime.source import NoiseOf, Source
+
+
+class Step:
+    """A compiled step for inputs of one kind: event shapes and dtypes; any number of rows.
+
+    Args:
+        run: A run of the program that the interpreter has made on such inputs.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.source: Source = generate(run)
+        self.function: Callable[..., Tensor] = self.source.compile()
+        carriers = {
+            axis: (step.var, i)
+            for step in run.program.steps
+            if isinstance(step, ir.Input)
+            for i, axis in enumerate(step.out.axes)
+        }
+        self._noise = [
+            (n.name, NOISE[n.kind], tuple(_size(a, carriers) for a in n.axes), n.event, _like(n))
+            for n in self.source.noise
+        ]
+        self._literal = [
+            (law, k, t := getattr(law, k), t._version) for law, k in self.source.literal
+        ]
+        self._rows = [_size(a, carriers) for a in self.source.rows]
+
+    def is_current(self) -> bool:
+        """Whether the constants that stand in the text as numbers are still what they were."""
+        return all(getattr(law, k) is t and t._version == v for law, k, t, v in self._literal)
+
+    def __call__(self, run: Run) -> Tensor:
+        """The value; the noise that was used is left in the run."""
+        data, given = run.data, run.noise
+        args = [data[name] for name in self.source.inputs]
+        for name, make, axes, event, like in self._noise:
+            noise = given.get(name) if given else None
+            if noise is None:
+                shape = (*(_read(a, run) for a in axes), *event)
+                noise = make(shape, like, run.generator)
+            run.drawn[name] = noise
+            args.append(noise)
+        return self.function(*args, *(_read(a, run) for a in self._rows))
+
+
+def _size(axis: Any, carriers: dict[Any, tuple[str, int]]) -> Any:
+    """How the size of an axis is found: a number, a given value's dimension, or the batch."""
+    return axis.size if axis.size is not None else carriers.get(axis)
+
+
+def _read(size: Any, run: Run) -> int:
+    if isinstance(size, int):
+        return size
+    if size is None:
+        return run.batch_n or 1
+    name, dim = size
+    rows: int = run.data[name].shape[dim]
+    return rows
+
+
+def _like(noise: NoiseOf) -> Tensor:
+    """A tensor with the dtype and device of a noise."""
+    return torch.empty((), dtype=noise.dtype, device=noise.device)

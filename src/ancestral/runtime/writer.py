@@ -1,0 +1,227 @@
+"""What writing a program's text needs: names, sizes of axes, folding, inlined moves."""
+
+import ast
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from ancestral.core.axes import Axes
+from ancestral.program import instructions as ir
+from ancestral.runtime.inline import Inliner
+from ancestral.runtime.operands import Code, Known, NotInlineError, Operand, code
+from ancestral.runtime.run import ParamSet, Run
+from ancestral.runtime.source import NoiseOf, Source
+
+
+@dataclass
+class Names:
+    """The parameters of a law as names in the text: those with rows, those of event shape."""
+
+    rows: dict[str, Operand] = field(default_factory=dict)
+    fixed: dict[str, Operand] = field(default_factory=dict)
+
+
+class Writer:
+    """Writes one program."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.program = run.program
+        self.lines: list[str] = []
+        self.names: dict[ir.Register, Any] = {}
+        self.bound: dict[int, tuple[str, Any]] = {}
+        self.sizes: dict[Any, str] = {}
+        self.noise: list[NoiseOf] = []
+        self.counts: dict[str, int] = {}
+        self.inputs: list[tuple[str, str]] = []
+        self.free_rows: dict[Any, str] = {}
+        self.literal: list[tuple[Any, str]] = []
+        self.networks: dict[Any, Callable[..., Any]] = {}
+        self.inliner = Inliner(lambda: self.fresh("t"), self._emit)
+
+    def source(self) -> Source:
+        """The whole text."""
+        result = self.text(self.program.result)
+        args = [n for _, n in self.inputs] + [f"noise{i}" for i in range(len(self.noise))]
+        args += list(self.free_rows.values())
+        body = [*self._size_lines(), *self.lines, f"return {result}"]
+        inner = "\n".join(f"        {line}" for part in body for line in part.split("\n"))
+        made = ", ".join(name for name, _ in self.bound.values())
+        text = f"def make({made}):\n    def loss({', '.join(args)}):\n{inner}\n    return loss\n"
+        return Source(
+            text,
+            tuple(value for _, value in self.bound.values()),
+            tuple(v for v, _ in self.inputs),
+            tuple(self.noise),
+            tuple(self.free_rows),
+            tuple(self.literal),
+        )
+
+    # -- names ----------------------------------------------------------------------------------
+    def fresh(self, stem: str) -> str:
+        """A name that is not in use."""
+        n = self.counts.get(stem, 0)
+        self.counts[stem] = n + 1
+        return f"{stem}{n}"
+
+    def bind(self, stem: str, value: Any) -> str:
+        """The name of something that the factory is called with."""
+        if id(value) not in self.bound:
+            self.bound[id(value)] = (self.fresh(stem), value)
+        return self.bound[id(value)][0]
+
+    def network(self, law: Any) -> str:
+        """The name of the one call into a law: its conditions by position."""
+        if law not in self.networks:
+            self.networks[law] = by_position(law)
+        return self.bind("net", self.networks[law])
+
+    def _emit(self, statement: ast.stmt) -> None:
+        self.lines.append(ast.unparse(ast.fix_missing_locations(statement)))
+
+    def assign(self, stem: str, expression: str) -> str:
+        """A new name for an expression."""
+        name = self.fresh(stem)
+        self.lines.append(f"{name} = {expression}")
+        return name
+
+    def text(self, register: ir.Register) -> str:
+        """The name of a register's tensor."""
+        found: str = self.names[register]
+        return found
+
+    def shape(self, register: ir.Register) -> tuple[int, ...]:
+        """The event shape of a register, as the first batch had it."""
+        value: Tensor = self.run.values[register]
+        return tuple(value.shape[len(register.axes) :])
+
+    def operand(self, register: ir.Register, axes: Axes) -> Code:
+        """A register aligned to axes, with its kind."""
+        value: Tensor = self.run.values[register]
+        event = tuple(value.shape[len(register.axes) :])
+        name = self.aligned(self.text(register), register.axes, axes, event)
+        lead = len(axes) - len(register.axes)
+        full = register.axes if register.axes and axes[lead:] == register.axes else axes
+        kind = (full, event, value.dtype) if register.axes else ((), event, value.dtype)
+        return Code(ast.Name(name, ast.Load()), kind)
+
+    # -- axes -----------------------------------------------------------------------------------
+    def size(self, axis: Any) -> str:
+        """The size of an axis in the text: a number, or a name for the rows of a batch."""
+        if axis.size is not None:
+            return str(axis.size)
+        if axis not in self.sizes:
+            self.sizes[axis] = f"n{len(self.sizes)}"
+        return self.sizes[axis]
+
+    def _size_lines(self) -> list[str]:
+        out = []
+        for axis, name in self.sizes.items():
+            found = self._carrier(axis)
+            if found is None:
+                self.free_rows[axis] = name
+            else:
+                out.append(f"{name} = {found}")
+        return out
+
+    def _carrier(self, axis: Any) -> str | None:
+        for step in self.program.steps:
+            if isinstance(step, ir.Input) and axis in step.out.axes:
+                return f"{self.text(step.out)}.shape[{step.out.axes.index(axis)}]"
+        for i, noise in enumerate(self.noise):
+            if axis in noise.axes:
+                return f"noise{i}.shape[{noise.axes.index(axis)}]"
+        return None
+
+    def aligned(self, name: str, have: Axes, want: Axes, event: tuple[int, ...]) -> str:
+        """The text of a value with a dimension of size 1 wherever it lacks an axis."""
+        if have == want or not have or want[len(want) - len(have) :] == have:
+            return name  # what is missing in front is broadcast
+        index = ", ".join(":" if a in have else "None" for a in want)
+        return self.assign("t", f"{name}[{index}]")
+
+    def folded(self, registers: tuple[ir.Register, ...], axes: Axes) -> list[str]:
+        """Values as a network sees them: one batch axis."""
+        out = []
+        for r in registers:
+            name, event = self.text(r), self.shape(r)
+            if r.axes == axes and len(axes) == 1:
+                out.append(name)
+                continue
+            if not axes:
+                out.append(f"{name}[None]")
+                continue
+            if r.axes != axes:
+                index = ", ".join(":" if a in r.axes else "None" for a in axes)
+                sizes = ", ".join([*(self.size(a) for a in axes), *map(str, event)])
+                name = f"{name}[{index}].expand({sizes})"
+            if len(axes) > 1:
+                name = f"{name}.flatten(0, {len(axes) - 1})"
+            out.append(name)
+        return out
+
+    def unfolded(self, name: str, axes: Axes, event: tuple[int, ...]) -> str:
+        """A network's output with the batch axis as several again."""
+        if not axes:
+            return f"{name}[0]"
+        if len(axes) == 1:
+            return name
+        free = [a for a in axes if a.size is None]
+        sizes = ["-1" if [a] == free else self.size(a) for a in axes]
+        return f"{name}.reshape({', '.join([*sizes, *map(str, event)])})"
+
+    # -- parameters -----------------------------------------------------------------------------
+    def params(self, register: ir.Register, want: Axes) -> dict[str, Operand]:
+        """The parameters of a law, aligned."""
+        names: Names = self.names[register]
+        found: ParamSet = self.run.values[register]
+        out: dict[str, Operand] = {}
+        for key, operand in names.rows.items():
+            value = found.rows[key]
+            event = tuple(value.shape[len(register.axes) :])
+            text = self.aligned(ast.unparse(code(operand)), register.axes, want, event)
+            out[key] = Code(ast.Name(text, ast.Load()), (register.axes, event, value.dtype))
+        return {**out, **names.fixed}
+
+    def inlined(
+        self, function: Callable[..., Any], args: list[Operand], named: Mapping[str, Operand]
+    ) -> str:
+        """The text of a move: its lines, or a call of it where it is no straight line."""
+        before = len(self.lines), dict(self.counts)
+        try:
+            return ast.unparse(code(self.inliner.call(function, args, named)))
+        except NotInlineError:
+            del self.lines[before[0] :]
+            self.counts = before[1]
+        name = self.bind("move", function)
+        told = [*map(literal, args), *(f"{k}={literal(v)}" for k, v in named.items())]
+        return f"{name}({', '.join(told)})"
+
+    def put(self, register: ir.Register, stem: str, expression: str) -> None:
+        """Give a register's value a name; a name stands as it is."""
+        is_name = expression.isidentifier()
+        self.names[register] = expression if is_name else self.assign(stem, expression)
+
+
+def by_position(law: Any) -> Callable[..., Any]:
+    """The law as a function of its conditions in order; the law itself where that is the same."""
+    own = type(law).forward
+    names = list(inspect.signature(own).parameters)[1:]
+    if names == law.cond_var:
+        call: Callable[..., Any] = law
+        return call
+
+    def network(*conditions: Tensor) -> Any:
+        return law(**dict(zip(law.cond_var, conditions, strict=True)))
+
+    return network
+
+
+def literal(operand: Operand) -> str:
+    """An operand as text; a dict of operands too."""
+    if isinstance(operand, Known) and isinstance(operand.value, dict):
+        return "{" + ", ".join(f"{k!r}: {literal(v)}" for k, v in operand.value.items()) + "}"
+    return ast.unparse(ast.fix_missing_locations(ast.Expression(code(operand))))

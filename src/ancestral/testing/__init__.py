@@ -1,0 +1,70 @@
+"""Contract checks: what every law must satisfy; shipped, so that you can test your own.
+
+.. code-block:: python
+
+    from ancestral.testing import check_distribution
+
+    def test_my_law():
+        check_distribution(MyLaw)
+
+Densities are compared with integrals over their support, draws with their density, closed forms
+with integrals and with draws. A statistical check fails by chance with a probability of at most
+6e-7 for each number compared (5 standard errors); it says what discrepancy it would detect. Seeds
+are fixed.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+
+from ancestral.distributions import Law
+from ancestral.testing import axes, density, gradients, objects
+from ancestral.testing.case import Check, LawCase
+
+__all__ = ["LAW_CHECKS", "Check", "LawCase", "check_distribution"]
+
+LAW_CHECKS: Mapping[str, Check] = {
+    check.name: check
+    for check in (*density.CHECKS, *gradients.CHECKS, *axes.CHECKS, *objects.CHECKS)
+}
+
+
+def check_distribution(
+    family: type[Law],
+    examples: Iterable[Mapping[str, Any]] | None = None,
+    only: Iterable[str] | None = None,
+) -> list[str]:
+    """Run the contract checks on a family of laws.
+
+    Args:
+        family: The class.
+        examples: Arguments of its constructor to try; ``family.examples()`` if not given.
+        only: Names of the checks to run; all of ``LAW_CHECKS`` if not given.
+
+    Returns:
+        The names of the checks that were run: those that can be asked of such a law.
+
+    Raises:
+        AssertionError: If one fails; it names the law, the check and both values.
+
+    Example:
+        >>> from ancestral.distributions import Normal
+        >>> check_distribution(Normal, only=["density integrates to one"])
+        ['density integrates to one']
+    """
+    names = list(LAW_CHECKS if only is None else only)
+    run: dict[str, None] = {}
+    for example in family.examples() if examples is None else examples:
+        case = LawCase(family, example)
+        for name in names:
+            check = LAW_CHECKS[name]
+            if not check.applies(case):
+                continue
+            torch.manual_seed(0)
+            try:
+                check.run(case)
+            except AssertionError as error:
+                raise AssertionError(f"{case}: {name}: {error}") from error
+            run[name] = None
+    return list(run)

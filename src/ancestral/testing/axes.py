@@ -1,0 +1,98 @@
+"""Checks of axes: ``(*sample_shape, batch, *event)``, whatever the parameters come from."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ancestral.distributions import Law
+from ancestral.testing.case import Check, LawCase, close, has_density, require, same, shaped
+
+
+def axes_of_constants(case: LawCase) -> None:
+    """Values are ``(*sample_shape, batch, *event)``, log densities ``(*sample_shape, batch)``."""
+    law = case.law(torch.float32)
+    event, var = tuple(law.features_shape), law.var[0]
+    parts = event[: len(event) - law.moves.value_dims]
+    calls: list[tuple[dict[str, Any], tuple[int, ...]]] = [
+        ({}, (1,)),
+        ({"batch_n": 5}, (5,)),
+        ({"batch_n": 5, "sample_shape": (2, 4)}, (2, 4, 5)),
+        ({"sample_shape": [7]}, (7, 1)),
+    ]
+    for options, lead in calls:
+        x = law.sample(**options)[var]
+        shaped(x, (*lead, *event), f"sample({options})")
+        total = law.get_log_prob({var: x})
+        shaped(total, lead, f"log density of {tuple(x.shape)}")
+        each = law.get_log_prob({var: x}, sum_features=False)
+        shaped(each, (*lead, *parts), "log density of components")
+        close(each.flatten(len(lead)).sum(-1), total, "the sum over components", 1e-5)
+
+
+def axes_of_rows(case: LawCase) -> None:
+    """A parameter that is a condition has rows; each row is the law with that row's parameters."""
+    law, var = case.bound(), case.bound().var[0]
+    rows = {f"{k}_": torch.stack([v.roll(r, 0) for r in range(5)]) for k, v in case.params.items()}
+    x = law.sample(rows, sample_shape=[2], return_all=False)[var]
+    total = law.get_log_prob({**rows, var: x})
+    shaped(total, (2, 5), f"log density of {tuple(x.shape)}")
+    for r in range(5):
+        one = case.build(**{k: rows[f"{k}_"][r] for k in case.params})
+        close(total[:, r], one.get_log_prob({var: x[:, r]}), f"log density of row {r}")
+
+
+def axes_of_features_shape(case: LawCase) -> None:
+    """Numbers with a declared event shape are that many independent components."""
+    params = {k: float(v.flatten()[0]) for k, v in case.params.items()}
+    law = case.build(features_shape=[3, 2], **params)
+    x = law.sample(batch_n=50, sample_shape=[2])[law.var[0]]
+    shaped(x, (2, 50, 3, 2), "a sample")
+    columns = x.reshape(100, 6)
+    require(len(columns.T.unique(dim=0)) == 6, "components share a draw")
+    shaped(law.get_log_prob({law.var[0]: x}), (2, 50), "the log density")
+    shaped(law.get_entropy(), (1,), "the entropy")
+    shaped(law.sample_mean(), (1, 3, 2), "the mean")
+
+
+def network_gives_parameters(case: LawCase) -> None:
+    """``net=`` is the subclass with a ``forward``, to the bit, by name and in order."""
+    parts = len(case.family.split)
+    net = nn.Linear(2, 3 * parts)
+    y = torch.linspace(-1.0, 1.0, 10).reshape(5, 2)
+
+    def forward(self: Law, y: Tensor) -> dict[str, Tensor]:
+        pieces = net(y).chunk(parts, -1)
+        links = case.family.split.items()
+        return {k: link(piece) for (k, link), piece in zip(links, pieces, strict=True)}
+
+    written: Any = type("Written", (case.family,), {"forward": forward})
+    laws = [
+        written(cond_var=["y"], **case.options),
+        LawCase(case.family, case.options).build(cond_var=["y"], net=net),
+        LawCase(case.family, case.options).build(cond_var=["y"], net=lambda y: net(y)),
+        LawCase(case.family, case.options).build(
+            cond_var=["y"], net=lambda y: forward(laws[0], y)
+        ),
+    ]
+    var, found = laws[0].var[0], []
+    for law in laws:
+        torch.manual_seed(0)
+        x = law.sample({"y": y}, sample_shape=[2])[var]
+        found.append((x, law.get_log_prob({"y": y, var: x})))
+        require(law.get_log_prob({"y": y, var: x}).requires_grad, "no gradient to the network")
+        shaped(x[..., 0], (2, 5, *x.shape[2:-1]), "a sample without its last axis")
+        shaped(found[-1][1], (2, 5), "the log density")
+    for x, log_p in found[1:]:
+        same(x, found[0][0], "a draw of the short form")
+        same(log_p, found[0][1], "the log density of the short form")
+
+
+CHECKS = (
+    Check(axes_of_constants, has_density),
+    Check(axes_of_rows, has_density),
+    Check(
+        axes_of_features_shape, lambda case: has_density(case) and case.family.param_dims == 0
+    ),
+    Check(network_gives_parameters, lambda case: has_density(case) and bool(case.family.split)),
+)

@@ -1,0 +1,119 @@
+"""A law with example arguments, as the contract checks see it, and how they compare."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ancestral.distributions import Law
+
+FALSE_ALARM = 6e-7  # of a statistical check: 5 standard errors
+DRAWS = 20_000
+
+
+@dataclass(frozen=True)
+class LawCase:
+    """A family of laws with one set of example arguments.
+
+    Args:
+        family: The class.
+        arguments: What its constructor is given; parameters as tensors.
+    """
+
+    family: type[Law]
+    arguments: Mapping[str, Any]
+
+    @property
+    def params(self) -> dict[str, Tensor]:
+        """The parameters among the arguments."""
+        return {k: v for k, v in self.arguments.items() if k in self.family.domains}
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The other arguments."""
+        return {k: v for k, v in self.arguments.items() if k not in self.family.domains}
+
+    def build(self, **changes: Any) -> Law:
+        """The law with some arguments changed."""
+        make: Any = self.family
+        law: Law = make(**{**self.arguments, **changes})
+        return law
+
+    def law(self, dtype: torch.dtype = torch.float64, **changes: Any) -> Law:
+        """The law with its parameters as constants of a dtype."""
+        return self.build(**{**{k: v.to(dtype) for k, v in self.params.items()}, **changes})
+
+    def bound(self) -> Law:
+        """The law with its parameters as conditions: ``loc`` is the value of ``loc_``."""
+        names = {k: f"{k}_" for k in self.params}
+        return self.build(cond_var=list(names.values()), **names)
+
+    def rows(self, count: int) -> dict[str, Tensor]:
+        """Values for :meth:`bound`: the parameters in each of ``count`` rows."""
+        return {f"{k}_": v.expand(count, *v.shape).clone() for k, v in self.params.items()}
+
+    def __str__(self) -> str:
+        """The law and the names of its arguments."""
+        given = [k if k in self.params else f"{k}={v}" for k, v in self.arguments.items()]
+        return f"{self.family.__name__}({', '.join(given)})"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check of the contract.
+
+    Args:
+        run: Raises an ``AssertionError`` if a case does not pass.
+        applies: Whether it can be asked of a case.
+    """
+
+    run: Callable[[LawCase], None]
+    applies: Callable[[LawCase], bool]
+
+    @property
+    def name(self) -> str:
+        """What it checks, in words: ``density integrates to one``."""
+        return self.run.__name__.replace("_", " ")
+
+
+def always(case: LawCase) -> bool:
+    """Every law."""
+    return True
+
+
+def has_density(case: LawCase) -> bool:
+    """Laws with parameters and a density."""
+    return case.family.has_density and bool(case.family.domains)
+
+
+def has_values(case: LawCase) -> bool:
+    """Discrete laws, whose values can be listed."""
+    return has_density(case) and hasattr(case.law().moves, "values")
+
+
+def require(holds: bool | Tensor, message: str) -> None:
+    """Raise if a condition does not hold."""
+    if not bool(holds):
+        raise AssertionError(message)
+
+
+def close(found: Tensor, wanted: Tensor, what: str, tolerance: float = 1e-6) -> None:
+    """Raise if two tensors of one shape differ by more than rounding."""
+    require(
+        found.shape == wanted.shape,
+        f"{what} has shape {tuple(found.shape)}, should be {tuple(wanted.shape)}",
+    )
+    near = torch.allclose(found.double(), wanted.double(), rtol=tolerance, atol=tolerance)
+    require(near, f"{what}: {found.tolist()}, should be {wanted.tolist()}")
+
+
+def same(found: Tensor, wanted: Tensor, what: str) -> None:
+    """Raise if two tensors are not equal to the bit."""
+    require(torch.equal(found, wanted), f"{what}: {found.tolist()}, should be {wanted.tolist()}")
+
+
+def shaped(value: Tensor, shape: tuple[int, ...], what: str) -> None:
+    """Raise if a tensor has another shape."""
+    require(tuple(value.shape) == shape, f"{what} has shape {tuple(value.shape)}, not {shape}")
