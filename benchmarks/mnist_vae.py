@@ -130,7 +130,8 @@ def main() -> None:
     """Print the agreement of the first steps and the table of test losses."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data-dir", help="folder with MNIST (default: ANCESTRAL_DATA)")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=3, help="how many")
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--steps", type=int, default=200, help="steps of the comparison")
     options = parser.parse_args()
@@ -145,7 +146,7 @@ def main() -> None:
     print(f"  mnist  {agreement(train, options.steps):.1e}")
     print(f"\n{options.epochs} epochs on the 60000 grey images, test loss on the 10000 (nats)")
     losses = []
-    for seed in range(options.seeds):
+    for seed in range(options.first, options.first + options.seeds):
         start = time.perf_counter()
         losses.append(held_out_loss(train, data.test["x"], epochs=options.epochs, seed=seed))
         print(

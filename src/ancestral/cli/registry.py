@@ -5,9 +5,10 @@ name is ever an import path.
 """
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,9 +89,8 @@ def build(name: str, arguments: Mapping[str, Any]) -> "Recipe":
     """
     from pydantic import ValidationError, validate_call
 
-    function = getattr(import_module(f"ancestral.zoo.{check_model(name)}"), name)
     try:
-        return validate_call(function)(**arguments)
+        return validate_call(_function(name))(**arguments)
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
         raise CheckpointError(
@@ -99,6 +99,23 @@ def build(name: str, arguments: Mapping[str, Any]) -> "Recipe":
     except (RuntimeError, OverflowError, MemoryError) as error:  # torch: sizes that can not be
         given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
         raise CheckpointError(f"{name}({given}) can not be built: {error}") from error
+
+
+def resolved(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """All arguments of a model's function: its defaults, then those given; tuples as lists.
+
+    Example:
+        >>> resolved("vae", {"pixels": 784})["pixels"], resolved("vae", {})["lr"]
+        (784, 0.001)
+    """
+    parameters = signature(_function(name)).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+    every = {**defaults, **arguments}
+    return {key: list(v) if isinstance(v, tuple) else v for key, v in every.items()}
+
+
+def _function(name: str) -> Callable[..., "Recipe"]:
+    return getattr(import_module(f"ancestral.zoo.{check_model(name)}"), name)
 
 
 def check_data(name: str) -> Settings:

@@ -15,7 +15,7 @@ from ancestral._version import __version__
 from ancestral.cli.failures import INTERRUPTED
 from ancestral.cli.pictures import run_pictures
 from ancestral.cli.recall import find_device, place, place_data
-from ancestral.cli.registry import build, check_data, check_model, load_data
+from ancestral.cli.registry import build, check_data, check_model, load_data, resolved
 from ancestral.cli.results import NOT_A_LIKELIHOOD, held_out_results, result_line
 from ancestral.cli.show import indented, readings
 from ancestral.data import ImageData
@@ -113,11 +113,10 @@ def train_run(options: Options) -> Path:
 def run_config(options: Options, data: ImageData, device: torch.device) -> RunConfig:
     """The resolved configuration: the defaults of the data set, then what the user said."""
     settings = check_data(options.data)
-    arguments: dict[str, Any] = {
-        "pixels": data.dimension,
-        **{key: list(v) if isinstance(v, tuple) else v for key, v in settings.arguments.items()},
-        "grey": not data.is_likelihood,
-    }
+    arguments = resolved(
+        options.model,
+        {"pixels": data.dimension, **settings.arguments, "grey": not data.is_likelihood},
+    )
     return RunConfig(
         model=ModelConfig(name=options.model, arguments=arguments),
         data=DataConfig(name=data.name, pixels=data.pixels),
@@ -229,7 +228,7 @@ def run_page(
         results=results,
         notes=[] if data.is_likelihood else [NOT_A_LIKELIHOOD[0].upper() + NOT_A_LIKELIHOOD[1:]],
         curves=curves,
-        curves_label="loss: minus the objective (nats per image)",
+        curves_label="loss (nats per image)",
         pictures=list(pictures.values()),
         settings={
             "Model": config.model.arguments,

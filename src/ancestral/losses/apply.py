@@ -19,6 +19,8 @@ class Function:
         name: How it prints.
 
     Example:
+        >>> import torch
+        >>> from ancestral.losses import values
         >>> x = values("x")
         >>> str(Function(torch.square, name="f")(x))
         'f(x)'
@@ -110,6 +112,8 @@ def norm(arg: Any) -> Norm:
     r"""The Euclidean norm :math:`\lVert x \rVert` over event axes.
 
     Example:
+        >>> import torch
+        >>> from ancestral.losses import values
         >>> norm(values("x")).eval({"x": torch.tensor([[3.0, 4.0]])})
         tensor([5.])
     """
@@ -120,6 +124,8 @@ def sqnorm(arg: Any) -> Norm:
     r"""The squared Euclidean norm :math:`\lVert x \rVert^2` over event axes.
 
     Example:
+        >>> import torch
+        >>> from ancestral.losses import values
         >>> sqnorm(values("x")).eval({"x": torch.tensor([[3.0, 4.0]])})
         tensor([25.])
     """

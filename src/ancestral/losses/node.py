@@ -118,6 +118,7 @@ def Parameter(name: str) -> Value:
     r"""A value given when the loss is evaluated, such as an annealed weight :math:`\beta`.
 
     Example:
+        >>> import torch
         >>> (2 + Parameter("x")).eval({"x": torch.tensor(3.0)})
         tensor(5.)
     """

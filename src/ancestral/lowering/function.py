@@ -1,6 +1,6 @@
 """A loss as a function: lowered once, called many times, with live weights."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -52,7 +52,7 @@ class LossFunction:
         self._trained = trained
         self._inputs = inputs(loss)
         self._programs: dict[frozenset[str], tuple[Program, Any]] = {}
-        self._seen: set[Any] = set()
+        self._ready: dict[Any, tuple[Program, Any]] = {}  # by the exact shapes of inputs
         self._steps: dict[Any, Step] = {}
         self._checked: set[frozenset[str]] = set()
         warn_plug_in(loss)
@@ -97,9 +97,10 @@ class LossFunction:
         run, watch = self.prepare(x_dict, generator, noise, batch_n, scalars)
         if torch.is_grad_enabled():
             self.check_gradients(run.program.scalars)
-        value = execute(run, watch)
         if not return_dict:
-            return value
+            return execute(run, watch)
+        run.step = None  # the interpreter keeps what it draws
+        value = execute(run, watch)
         drawn = {v: run.values[r] for v, r in run.program.scope.items() if r in run.values}
         return value, {**dict(run.data), **drawn}
 
@@ -127,25 +128,31 @@ class LossFunction:
     ) -> tuple[Run, Watch | None]:
         """A run over checked inputs; a watch comes with it if they are of a new kind."""
         data = self._data(x_dict, scalars)
-        flat = frozenset(n for n in self._inputs if data[n].dim() == 0)
-        program = self.program(flat)
-        for name in noise or {}:
+        key = (batch_n, *[(v.shape, v.dtype, v.device) for v in data.values()])
+        ready = self._ready.get(key)
+        if ready is None:
+            flat = frozenset(n for n, v in data.items() if v.dim() == 0)
+            kind = (flat, tuple((v.shape[1:], v.dtype, v.device) for v in data.values()))
+            ready = self.program(flat), kind
+        program, kind = ready
+        run = Run(program, data, noise or {}, generator, batch_n)
+        if noise:
+            self._check_noise(program, noise)
+        step = self._steps.get(kind)
+        if step is not None and key in self._ready and step.is_current():
+            run.step = step
+            return run, None
+        self._ready[key] = ready
+        run.keep = self._steps, kind
+        return run, Watch()
+
+    def _check_noise(self, program: Program, noise: Mapping[str, Tensor]) -> None:
+        for name in noise:
             if name not in program.draws:
                 raise OptionError(
                     f"noise={{{name!r}: ...}}: the loss makes no such draw; "
                     f"{did_you_mean(name, program.draws)}"
                 )
-        given = [data[n] for n in self._inputs]
-        kind = (flat, tuple((v.shape[1:], v.dtype, v.device) for v in given))
-        rows = (kind, tuple(v.shape[:1] for v in given), batch_n)
-        run = Run(program, data, noise or {}, generator, batch_n)
-        step = self._steps.get(kind)
-        if step is None or rows not in self._seen or not step.is_current():
-            self._seen.add(rows)
-            run.keep = self._steps, kind
-            return run, Watch()
-        run.step = step
-        return run, None
 
     def _data(
         self, x_dict: Mapping[str, Tensor] | None, scalars: Mapping[str, Any]
@@ -156,6 +163,13 @@ class LossFunction:
                 f"{{{self._inputs[0] if self._inputs else 'x'!r}: x}}; "
                 f"got {type(x_dict).__name__}."
             )
+        if x_dict is not None and not scalars:
+            try:
+                found = {n: x_dict[n] for n in self._inputs}
+            except KeyError:
+                found = {}
+            if found and all(isinstance(v, Tensor) for v in found.values()):
+                return found
         given = dict(x_dict or {})
         for name, value in scalars.items():
             if name not in self._inputs:
@@ -174,7 +188,8 @@ class LossFunction:
                 f"{loss_text.text(self.loss)} needs a value for {listing(missing)}. "
                 f"Given: {listing(list(given))}. {hint}".rstrip()
             )
-        return {n: _tensor(n, given[n]) for n in self._inputs}
+        dtype = _precision(given[n] for n in self._inputs)
+        return {n: _tensor(n, given[n], dtype) for n in self._inputs}
 
 
 def execute(run: Run, watch: Watch | None) -> Tensor:
@@ -201,11 +216,17 @@ def explain(run: Run) -> None:
     interpret(Run(run.program, run.data, run.drawn, run.generator, run.batch_n), Watch())
 
 
-def _tensor(name: str, value: Any) -> Tensor:
+def _precision(values: Iterable[Any]) -> torch.dtype:
+    """The precision of numbers given beside data: that of the data."""
+    tensors = (v for v in values if isinstance(v, Tensor) and v.dim() and v.is_floating_point())
+    return next((v.dtype for v in tensors), torch.get_default_dtype())
+
+
+def _tensor(name: str, value: Any, dtype: torch.dtype) -> Tensor:
     if isinstance(value, Tensor):
         return value
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return torch.tensor(float(value))
+        return torch.tensor(float(value), dtype=dtype)
     raise DataError(
         f"the value of {name!r} must be a tensor or a number, got {type(value).__name__}; wrap "
         "it in "

@@ -69,9 +69,7 @@ class Batches:
         found = False
         for batch in self._slices() if self.tensors is not None else map(self._named, self.source):
             found = True
-            yield {
-                k: v.to(self.device) if isinstance(v, Tensor) else v for k, v in batch.items()
-            }
+            yield {k: v.to(self.device) if isinstance(v, Tensor) else v for k, v in batch.items()}
         if not found:
             raise DataError(
                 "fit: the data gave no batch. It is empty, or an iterator that has been used up: "

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from ancestral.core.errors import DataError, OptionError, TrainingError, did_you_mean
 from ancestral.losses.scope import inputs
@@ -66,11 +67,12 @@ class Fitting:
         whole("epochs", epochs, 0)
         whole("batch_size", self.batch_size, 1)
         self._check_scalars()
-        if isinstance(self.data, Iterator) and epochs > 1:
-            raise DataError(
-                f"fit: a {type(self.data).__name__} gives its batches once, and there are {epochs} "
-                "epochs. Give a DataLoader."
-            )
+        for data in (self.data, self.validation):
+            if isinstance(data, Iterator) and epochs > 1:
+                raise DataError(
+                    f"fit: a {type(data).__name__} gives its batches once, and there are {epochs} "
+                    "epochs. Give a DataLoader."
+                )
         train = self._batches(self.data, self.model.loss, training=True)
         held = None
         if self.validation is not None:
@@ -98,7 +100,8 @@ class Fitting:
             if self.transform is not None:
                 batch = train.require(self.transform(batch))
             n = train.size(batch)
-            total += self.model.train(batch, generator=self.generator, **self.scalars) * n
+            loss = self.model.train(batch, generator=self.generator, **self.scalars)
+            total = total + _wide(loss) * n
             rows += n
             line.step(epoch, rows)
         return {
@@ -121,7 +124,7 @@ class Fitting:
                     f"{self.model.test_loss} has shape {tuple(value.shape)}; validation takes one "
                     "number. Write .mean() around it."
                 )
-            total += value * n
+            total = total + _wide(value) * n
             rows += n
         return float(total) / rows
 
@@ -146,3 +149,8 @@ class Fitting:
                     f"fit: {self.model.loss} has no parameter {name!r}, and fit no such option; "
                     f"{did_you_mean(name, [*known, *OPTIONS])}"
                 )
+
+
+def _wide(value: Tensor) -> Tensor:
+    """At least single precision: a sum of many half precision numbers loses them."""
+    return value.to(torch.promote_types(value.dtype, torch.float32))

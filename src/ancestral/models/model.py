@@ -118,7 +118,8 @@ class Model:
         self.test_loss: Node = test_loss
         self._steps = steps
         self._probed = False
-        self._watched = list({id(p): p for p in self._state().parameters()}.values())
+        self._state = self._everything()
+        self._watched = list(self._state.parameters())
         self._trains = [p.requires_grad for p in self._watched]
 
     @property
@@ -126,10 +127,15 @@ class Model:
         """The parameters that are trained, each once."""
         return [p for p in self.distributions.parameters() if p.requires_grad]
 
-    def _state(self) -> nn.ModuleDict:
-        """Everything that the losses compute with: what is trained, and what is not."""
-        ours = set(self.distributions.modules())
-        others = [m for m in modules_in(self.loss, self.test_loss) if m not in ours]
+    def _everything(self) -> nn.ModuleDict:
+        """All that the losses compute with: what is trained, and what is not."""
+        ours = {*self.distributions.modules(), *self.distributions.parameters()}
+        others = [
+            module
+            for module in modules_in(self.loss, self.test_loss)
+            if module not in ours
+            and not (isinstance(module, nn.ParameterList) and ours.issuperset(module))
+        ]
         return nn.ModuleDict({"trained": self.distributions, "fixed": nn.ModuleList(others)})
 
     def _step(self, which: str) -> LossFunction:
@@ -202,7 +208,7 @@ class Model:
         self._check_value(loss, run)
         self.optimizer.zero_grad(set_to_none=True)
         if not self._probed:
-            self._probe(loss, run)
+            self._probe(loss, (*run.data.values(), *(noise or {}).values()))
         else:
             loss.backward(retain_graph=self.retain_graph)
         self._clip()
@@ -216,10 +222,9 @@ class Model:
             test_x_dict: The batch, as for :meth:`train`.
             options: Those of :meth:`train`: ``generator``, ``noise``, ``batch_n``, scalars.
         """
-        state = self._state()
-        modes = [(m, m.training) for m in state.modules()]
+        modes = [(m, m.training) for m in self._state.modules()]
         try:
-            state.eval()
+            self._state.eval()
             with torch.no_grad():
                 value: Tensor = self._step("test")(test_x_dict, **options)
         finally:
@@ -257,9 +262,8 @@ class Model:
             "combined. Check the scale of its terms and the learning rate."
         )
 
-    def _probe(self, loss: Tensor, run: Run) -> None:
+    def _probe(self, loss: Tensor, given: Iterable[Tensor]) -> None:
         """The first backward pass: it must reach every trained parameter, and no other."""
-        given = [v for v in (*run.data.values(), *run.noise.values()) if v.requires_grad]
         check_leaves(self.loss, loss, given, list(self.distributions.parameters()))
         loss.backward(retain_graph=self.retain_graph)
         check_reached(self.loss, self.distributions)
@@ -273,9 +277,7 @@ class Model:
                 )
             except RuntimeError:
                 named = self.distributions.named_parameters()
-                bad = [
-                    n for n, p in named if p.grad is not None and not p.grad.isfinite().all()
-                ]
+                bad = [n for n, p in named if p.grad is not None and not p.grad.isfinite().all()]
                 told = owner(self.distributions, bad[0]) if bad else "the whole, which overflows"
                 raise TrainingError(
                     f"{self.loss}: its value is finite, but the gradient of {told} is not. The "
@@ -350,7 +352,7 @@ class Model:
         Raises:
             CheckpointError: If it cannot be written.
         """
-        checkpoint.save(Path(path), self._state(), str(self.loss))
+        checkpoint.save(Path(path), self._state, str(self.loss))
 
     def load(self, path: str | Path) -> None:
         """Read weights that :meth:`save` has written, into a model of the same structure.
@@ -359,7 +361,7 @@ class Model:
             CheckpointError: If a file is missing, damaged, or of another model. The model is
                 then as it was.
         """
-        checkpoint.load(Path(path), self._state())
+        checkpoint.load(Path(path), self._state)
         self._steps = {}
 
     def __getstate__(self) -> dict[str, Any]:

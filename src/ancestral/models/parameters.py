@@ -10,7 +10,7 @@ from ancestral.core.names import listing
 from ancestral.distributions import Distribution
 from ancestral.losses import Function, Node
 from ancestral.losses.apply import Apply, Grad, Jvp
-from ancestral.losses.node import (Constant)
+from ancestral.losses.node import Constant
 from ancestral.lowering.check import laws_of
 
 Parameters = list[nn.Parameter]
@@ -38,9 +38,12 @@ def modules_to_train(loss: Any, given: Sequence[Any] | None) -> list[nn.Module]:
         )
     if given is None:
         return modules_in(loss)
-    if isinstance(given, (nn.Module, Function, Tensor)):
-        given = [given]
-    return [_module(item) for item in given]
+    return [_module(item) for item in several(given)]
+
+
+def several(given: Any) -> list[Any]:
+    """A list of what may be one law, network or parameter."""
+    return [given] if isinstance(given, (nn.Module, Function, Tensor)) else list(given)
 
 
 def _module(item: Any) -> nn.Module:
@@ -67,16 +70,15 @@ def _networks(loss: Node) -> list[nn.Module]:
 
 
 def _numbers(loss: Node) -> Parameters:
-    """The trained numbers that are written in the loss."""
+    """The parameters that are written in the loss as numbers."""
     tensors = [n.value for n in _nodes(loss) if isinstance(n, Constant)]
-    found = [t for t in tensors if isinstance(t, Tensor) and t.requires_grad]
-    for t in found:
-        if not isinstance(t, nn.Parameter):
-            raise TrainingError(
-                f"{loss}: a tensor that requires a gradient is written in the loss, but is no "
-                "nn.Parameter, so it cannot be trained. Make it one, nn.Parameter(...), or "
-                "write its .detach()."
-            )
+    found = [t for t in tensors if isinstance(t, Tensor)]
+    if not all(isinstance(t, nn.Parameter) for t in found):
+        raise TrainingError(
+            f"{loss}: a tensor that requires a gradient is written in the loss, but is no "
+            "nn.Parameter, so it cannot be trained. Make it one, nn.Parameter(...), or write its "
+            ".detach()."
+        )
     return [t for t in found if isinstance(t, nn.Parameter)]
 
 
@@ -154,8 +156,8 @@ def check_leaves(loss: Node, value: Tensor, given: Iterable[Tensor], known: Para
         if node is None or node in seen:
             continue
         seen.add(node)
-        leaf = getattr(node, "variable", None)
-        if isinstance(leaf, Tensor) and id(leaf) not in ours:
+        leaf = node.variable if type(node).__name__ == "AccumulateGrad" else None
+        if leaf is not None and id(leaf) not in ours:
             raise TrainingError(
                 f"{loss}: a parameter of shape {list(leaf.shape)} takes part in the loss, but no "
                 "law or network of distributions=[...] holds it, so it would never be updated. "

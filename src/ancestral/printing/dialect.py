@@ -1,6 +1,12 @@
-"""The two written forms, text and LaTeX: how each kind of formula is spelled."""
+"""The written forms: how each kind of formula is spelled in text and in LaTeX.
+
+A :class:`Dialect` is a table of forms, one per kind of formula; what is not in the table (which
+terms there are, how tightly they bind) is written once, in :mod:`ancestral.printing.loss`. MathML
+is a third table, :mod:`ancestral.printing.mathml`.
+"""
 
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 GREEK = {
@@ -22,6 +28,19 @@ def number(value: float) -> str:
     )
 
 
+def name_parts(name: str) -> tuple[str, ...]:
+    """A name and its subscripts: what stands behind an underscore, or in ``_{...}``.
+
+    Example:
+        >>> name_parts("z_t"), name_parts("p_{prior}"), name_parts("_")
+        (('z', 't'), ('p', 'prior'), ('_',))
+    """
+    if re.fullmatch(r"[A-Za-z0-9]+(_\{[^{}\\]+\})+", name):
+        return tuple(part.rstrip("}") for part in name.split("_{"))
+    head, _, tail = name.partition("_")
+    return (head, tail) if head and tail else (name,)
+
+
 def latex_name(name: str) -> str:
     r"""A variable or law name in LaTeX: the part behind an underscore is a subscript.
 
@@ -31,9 +50,9 @@ def latex_name(name: str) -> str:
     """
     if re.fullmatch(r"[A-Za-z0-9]+(_\{[^{}\\]*\})+", name):
         return name
-    head, _, tail = name.partition("_")
+    head, *tail = name_parts(name)
     head = "\\" + head if head in GREEK else _escape(head)
-    return f"{head}_{{{_escape(tail)}}}" if tail else head
+    return f"{head}_{{{_escape(tail[0])}}}" if tail else head
 
 
 def _escape(text: str) -> str:
@@ -49,101 +68,117 @@ def text_name(name: str) -> str:
     return GREEK.get(name, name)
 
 
+def _same(text: str) -> str:
+    return text
+
+
 @dataclass(frozen=True)
 class Dialect:
-    """One written form."""
+    """One written form.
 
-    latex: bool
+    Args:
+        forms: For each kind of formula its spelling, with ``%(part)s`` where a part stands.
+        name: Spells a variable's or a law's name.
+        function: Spells the name of a function such as ``log``.
+        number: Spells a number without sign.
+        base: Spells a name that gets one more subscript.
+        comma: Between the variables of a law.
+        separator: Between the arguments of a function.
+        stacks: Fractions and exponents stand above and below, so that they need no brackets.
+    """
 
-    def name(self, name: str) -> str:
-        """A variable's or law's name."""
-        return latex_name(name) if self.latex else text_name(name)
+    forms: Mapping[str, str]
+    name: Callable[[str], str]
+    function: Callable[[str], str] = _same
+    number: Callable[[str], str] = _same
+    base: Callable[[str], str] = _same
+    comma: str = ","
+    separator: str = ", "
+    stacks: bool = False
+
+    def form(self, kind: str, **parts: str) -> str:
+        """A formula of a kind from its parts, which are spelled already."""
+        return self.forms[kind] % parts
 
     def call(self, function: str, *args: str) -> str:
         """``mean(...)``, ``max(a, b)``."""
-        inside = ", ".join(args)
-        return f"{function} \\left({inside} \\right)" if self.latex else f"{function}({inside})"
+        return self.form("call", f=self.function(function), args=self.separator.join(args))
 
     def bracket(self, inside: str) -> str:
         """A term in brackets, for precedence."""
-        return f"\\left({inside} \\right)" if self.latex else f"({inside})"
-
-    def expectation(self, law: str, body: str) -> str:
-        """``E_{q(z|x)}[...]``."""
-        if self.latex:
-            return f"\\mathbb{{E}}_{{{law}}} \\left[{body} \\right]"
-        return f"E_{{{law}}}[{body}]"
-
-    def divergence(self, q: str, p: str) -> str:
-        """``KL[q(z|x) || p(z)]``."""
-        return f"D_{{KL}} \\left[{q}||{p} \\right]" if self.latex else f"KL[{q} || {p}]"
-
-    def entropy(self, q: str) -> str:
-        """``H[q(z|x)]``."""
-        return f"H \\left[ {{{q}}} \\right]" if self.latex else f"H[{q}]"
-
-    def log(self, density: str) -> str:
-        """``log p(x|z)``."""
-        return f"\\log {density}" if self.latex else f"log {density}"
-
-    def absolute(self, inside: str) -> str:
-        """``|...|``."""
-        return f"|{inside}|"
-
-    def norm(self, inside: str) -> str:
-        """``||...||``."""
-        return f"\\left\\lVert {inside} \\right\\rVert" if self.latex else f"||{inside}||"
-
-    def slope(self, point: str, wrt: str) -> str:
-        """``∇f(x)``, or ``∇_{x} f(x, t)``."""
-        nabla = "\\nabla" if self.latex else "∇"
-        return (
-            f"{nabla}_{{{wrt}}} {point}"
-            if wrt
-            else f"{nabla} {point}"
-            if self.latex
-            else nabla + point
-        )
-
-    def push(self, point: str, along: str) -> str:
-        """``∂f(x)[v]``: the derivative along a direction."""
-        return f"\\partial {point} \\left[{along} \\right]" if self.latex else f"∂{point}[{along}]"
-
-    def power(self, base: str, exponent: str) -> str:
-        """``x^2``."""
-        return f"{base}^{{{exponent}}}" if self.latex else f"{base}^{exponent}"
-
-    def fraction(self, above: str, below: str) -> str:
-        """``a / b``; the brackets that text needs are in the operands."""
-        return f"\\frac{{{above}}}{{{below}}}" if self.latex else f"{above} / {below}"
-
-    def minus(self, inside: str) -> str:
-        """``-x``."""
-        return f"- {inside}" if self.latex else f"-{inside}"
-
-    def detach(self, inside: str) -> str:
-        """``sg[...]``: the gradient is cut."""
-        return f"detach \\left({inside} \\right)" if self.latex else f"sg[{inside}]"
-
-    def series(self, axis: str, size: int | None, how: str, inside: str) -> str:
-        """``Σ_k ...`` and ``(1/K) Σ_k ...``."""
-        total = f"\\sum_{{{axis}}} {inside}" if self.latex else f"Σ_{axis} {inside}"
-        if how == "sum":
-            return total
-        below = self.name(axis.upper()) if size is None else str(size)
-        return f"\\frac{{1}}{{{below}}} {total}" if self.latex else f"(1/{below}) {total}"
-
-    def copies(self, names: list[str], size: int, law: str) -> str:
-        """The subscript of an expectation over copies: ``z_1..z_50 ~ q(z|x)``."""
-        if self.latex:
-            each = ", ".join(f"{n}_{{1}}, \\dots, {n}_{{{size}}}" for n in names)
-            return f"{each} \\sim {law}"
-        return f"{', '.join(f'{n}_1..{n}_{size}' for n in names)} ~ {law}"
+        return self.form("bracket", inside=inside)
 
     def indexed(self, name: str, axis: str) -> str:
         """A copy of a variable: ``z_k``."""
-        return f"{name}_{{{axis}}}" if self.latex else f"{name}_{axis}"
+        return self.form("indexed", name=self.base(self.name(name)), axis=self.name(axis))
 
 
-TEXT = Dialect(latex=False)
-LATEX = Dialect(latex=True)
+TEXT = Dialect(
+    name=text_name,
+    forms={
+        "law": "%(name)s(%(var)s)",
+        "law_given": "%(name)s(%(var)s|%(given)s)",
+        "detached": "sg[%(name)s]",
+        "equation": "%(left)s = %(right)s",
+        "integral": "∫ %(body)s%(over)s",
+        "differential": "d%(name)s",
+        "bound": "%(name)s=%(value)s",
+        "indexed": "%(name)s_%(axis)s",
+        "each": "%(name)s_1..%(name)s_%(size)s",
+        "copies": "%(each)s ~ %(law)s",
+        "expectation": "E_{%(law)s}[%(body)s]",
+        "divergence": "KL[%(q)s || %(p)s]",
+        "entropy": "H[%(q)s]",
+        "log": "log %(density)s",
+        "call": "%(f)s(%(args)s)",
+        "apply": "%(f)s(%(args)s)",
+        "bracket": "(%(inside)s)",
+        "abs": "|%(inside)s|",
+        "norm": "||%(inside)s||",
+        "slope": "∇%(point)s",
+        "slope_wrt": "∇_{%(wrt)s} %(point)s",
+        "push": "∂%(point)s[%(along)s]",
+        "plus": "%(left)s + %(right)s",
+        "difference": "%(left)s - %(right)s",
+        "product": "%(left)s %(right)s",
+        "power": "%(base)s^%(exponent)s",
+        "fraction": "%(above)s / %(below)s",
+        "minus": "-%(inside)s",
+        "detach": "sg[%(inside)s]",
+        "sum": "Σ_%(axis)s %(inside)s",
+        "sum_to": "Σ_%(axis)s %(inside)s",
+        "mean": "(1/%(size)s) %(sum)s",
+    },
+)
+
+LATEX = Dialect(
+    name=latex_name,
+    function=lambda f: f"\\{f}" if f in ("log", "exp", "min", "max") else f,
+    base=lambda name: f"{{{name}}}" if "_" in name else name,
+    stacks=True,
+    forms=TEXT.forms
+    | {
+        "detached": r"\mathrm{sg}[%(name)s]",
+        "integral": r"\int %(body)s%(over)s",
+        "indexed": "%(name)s_{%(axis)s}",
+        "each": r"%(name)s_{1}, \dots, %(name)s_{%(size)s}",
+        "copies": r"%(each)s \sim %(law)s",
+        "expectation": r"\mathbb{E}_{%(law)s} \left[%(body)s \right]",
+        "divergence": r"D_{KL} \left[%(q)s||%(p)s \right]",
+        "entropy": r"H \left[ {%(q)s} \right]",
+        "log": r"\log %(density)s",
+        "call": r"%(f)s \left(%(args)s \right)",
+        "bracket": r"\left(%(inside)s \right)",
+        "norm": r"\left\lVert %(inside)s \right\rVert",
+        "slope": r"\nabla %(point)s",
+        "slope_wrt": r"\nabla_{%(wrt)s} %(point)s",
+        "push": r"\partial %(point)s \left[%(along)s \right]",
+        "power": "%(base)s^{%(exponent)s}",
+        "fraction": r"\frac{%(above)s}{%(below)s}",
+        "minus": "- %(inside)s",
+        "detach": r"detach \left(%(inside)s \right)",
+        "sum": r"\sum_{%(axis)s} %(inside)s",
+        "sum_to": r"\sum_{%(axis)s} %(inside)s",
+        "mean": r"\frac{1}{%(size)s} %(sum)s",
+    },
+)

@@ -1,19 +1,18 @@
-r"""Laws as text and LaTeX: ``p(x,z) = p(x|z)p_{prior}(z)``, and the networks under them."""
+r"""Laws as text, LaTeX and MathML: ``p(x,z) = p(x|z)p_{prior}(z)``, and the networks under them."""
 
 from collections.abc import Mapping, Sequence
 
 from ancestral.distributions import Distribution, Law
-from ancestral.distributions.base import Factor, prob_text
+from ancestral.distributions.base import Factor
 from ancestral.printing.dialect import LATEX, TEXT, Dialect
+from ancestral.printing.mathml import MATHML, document
 
 Names = Mapping[str, str]  # a variable and how it prints where it is not by its own name
 
 
 def factor(f: Factor, dialect: Dialect, names: Names | None = None) -> str:
     """One factor: ``q(z|x)``; ``sg[q](z|x)`` if its parameters are detached."""
-    name = dialect.name(f.law.name)
-    if f.detached:
-        name = f"sg[{name}]" if not dialect.latex else f"\\mathrm{{sg}}[{name}]"
+    name = _name(f.law.name, dialect, detached=f.detached)
     return _over(name, f.var, f.cond_var, dialect, names)
 
 
@@ -21,9 +20,8 @@ def whole(law: Distribution, dialect: Dialect, names: Names | None = None) -> st
     """A law by its own name: ``p(x,z)``; a single factor as that factor prints."""
     if len(law.factors) == 1 and not law.hidden and law.name == law.factors[0].law.name:
         return factor(law.factors[0], dialect, names)
-    name = dialect.name(law.name)
-    if law.factors and all(f.detached for f in law.factors):
-        name = f"sg[{name}]" if not dialect.latex else f"\\mathrm{{sg}}[{name}]"
+    detached = bool(law.factors) and all(f.detached for f in law.factors)
+    name = _name(law.name, dialect, detached=detached)
     return _over(name, law.var, law.cond_var, dialect, names)
 
 
@@ -32,15 +30,22 @@ def product(law: Distribution, dialect: Dialect, names: Names | None = None) -> 
     return "".join(factor(f, dialect, names) for f in law.factors)
 
 
+def _name(name: str, dialect: Dialect, *, detached: bool) -> str:
+    spelled = dialect.name(name)
+    return dialect.form("detached", name=spelled) if detached else spelled
+
+
 def _over(
     name: str, var: Sequence[str], cond: Sequence[str], dialect: Dialect, names: Names | None
 ) -> str:
     names = names or {}
 
-    def spell(variables: Sequence[str]) -> list[str]:
-        return [names.get(v, dialect.name(v)) for v in variables]
+    def spell(variables: Sequence[str]) -> str:
+        return dialect.comma.join(names.get(v, dialect.name(v)) for v in variables)
 
-    return prob_text(name, spell(var), spell(cond))
+    if not cond:
+        return dialect.form("law", name=name, var=spell(var))
+    return dialect.form("law_given", name=name, var=spell(var), given=spell(cond))
 
 
 def equation(law: Distribution, dialect: Dialect) -> str:
@@ -50,14 +55,19 @@ def equation(law: Distribution, dialect: Dialect) -> str:
         return left
     right = product(law, dialect)
     if law.hidden:
-        sign = "\\int " if dialect.latex else "∫ "
-        right = sign + right + "".join(f"d{dialect.name(h)}" for h in law.hidden)
-    return left if right == left else f"{left} = {right}"
+        each = [dialect.form("differential", name=dialect.name(h)) for h in law.hidden]
+        right = dialect.form("integral", body=right, over="".join(each))
+    return left if right == left else dialect.form("equation", left=left, right=right)
 
 
 def latex(law: Distribution) -> str:
     """The law's equation in LaTeX."""
     return equation(law, LATEX)
+
+
+def mathml(law: Distribution) -> str:
+    """The law's equation in MathML."""
+    return document(equation(law, MATHML))
 
 
 def describe(law: Distribution) -> str:

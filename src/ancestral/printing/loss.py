@@ -1,4 +1,4 @@
-"""Losses as text and LaTeX, brackets from one precedence table."""
+"""Losses as text, LaTeX and MathML, brackets from one precedence table."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -34,6 +34,7 @@ from ancestral.losses.prob import (
 )
 from ancestral.printing import law
 from ancestral.printing.dialect import LATEX, TEXT, Dialect, number
+from ancestral.printing.mathml import MATHML, document
 
 SUM, MINUS, PRODUCT, PREFIX, POWER, ATOM = range(6)
 
@@ -60,6 +61,11 @@ def latex(node: Any) -> str:
     return write(node, Context(LATEX))[0]
 
 
+def mathml(node: Any) -> str:
+    """A loss in MathML."""
+    return document(write(node, Context(MATHML))[0])
+
+
 def write(node: Any, c: Context) -> Printed:
     """A node as a formula with its precedence."""
     return RULES[type(node)](node, c)
@@ -73,8 +79,8 @@ def _at(node: Any, c: Context, least: int) -> str:
 
 def _number(value: float, c: Context) -> Printed:
     if value < 0:
-        return c.dialect.minus(number(-value)), MINUS
-    return number(value), ATOM
+        return c.dialect.form("minus", inside=c.dialect.number(number(-value))), MINUS
+    return c.dialect.number(number(value)), ATOM
 
 
 def _constant(node: Constant, c: Context) -> Printed:
@@ -85,36 +91,43 @@ def _value(node: Value, c: Context) -> Printed:
     return c.names.get(node.name, c.dialect.name(node.name)), ATOM
 
 
-def _apply(node: Apply, c: Context) -> Printed:
+def _point(node: Apply | Grad | Jvp, c: Context) -> tuple[str, list[str]]:
+    """A function at a point, and the point's entries."""
     args = [write(a, c)[0] for a in node.args]
-    name = c.dialect.name(node.fn.name)
-    return f"{name}({', '.join(args)})", ATOM
+    inside = c.dialect.separator.join(args)
+    return c.dialect.form("apply", f=c.dialect.name(node.fn.name), args=inside), args
+
+
+def _apply(node: Apply, c: Context) -> Printed:
+    return _point(node, c)[0], ATOM
 
 
 def _grad(node: Grad, c: Context) -> Printed:
-    args = [write(a, c)[0] for a in node.args]
-    point = f"{c.dialect.name(node.fn.name)}({', '.join(args)})"
-    return c.dialect.slope(point, args[node.wrt] if len(args) > 1 else ""), ATOM
+    point, args = _point(node, c)
+    if len(args) == 1:
+        return c.dialect.form("slope", point=point), ATOM
+    return c.dialect.form("slope_wrt", point=point, wrt=args[node.wrt]), ATOM
 
 
 def _jvp(node: Jvp, c: Context) -> Printed:
-    args, along = ([write(a, c)[0] for a in group] for group in (node.args, node.along))
-    point = f"{c.dialect.name(node.fn.name)}({', '.join(args)})"
-    return c.dialect.push(point, ", ".join(along)), ATOM
+    along = c.dialect.separator.join(write(a, c)[0] for a in node.along)
+    return c.dialect.form("push", point=_point(node, c)[0], along=along), ATOM
 
 
 def _add(node: Add, c: Context) -> Printed:
     if isinstance(node.right, Neg):
-        return f"{_at(node.left, c, SUM)} - {_at(node.right.arg, c, PRODUCT)}", SUM
-    return f"{_at(node.left, c, SUM)} + {_at(node.right, c, PRODUCT)}", SUM
+        return _sub(Sub(node.left, node.right.arg), c)
+    left, right = _at(node.left, c, SUM), _at(node.right, c, PRODUCT)
+    return c.dialect.form("plus", left=left, right=right), SUM
 
 
 def _sub(node: Sub, c: Context) -> Printed:
-    return f"{_at(node.left, c, SUM)} - {_at(node.right, c, PRODUCT)}", SUM
+    left, right = _at(node.left, c, SUM), _at(node.right, c, PRODUCT)
+    return c.dialect.form("difference", left=left, right=right), SUM
 
 
 def _neg(node: Neg, c: Context) -> Printed:
-    return c.dialect.minus(_at(node.arg, c, PRODUCT)), MINUS
+    return c.dialect.form("minus", inside=_at(node.arg, c, PRODUCT)), MINUS
 
 
 def _mul(node: Mul, c: Context) -> Printed:
@@ -123,36 +136,37 @@ def _mul(node: Mul, c: Context) -> Printed:
         return _pow(Pow(left, 2), c)
     if isinstance(right, Constant) and not isinstance(left, Constant):
         left, right = right, left
-    if isinstance(left, Constant) and float(left.value) < 0:
-        body = f"{number(-float(left.value))} {_at(right, c, PREFIX)}"
-        return c.dialect.minus(body), MINUS
-    return f"{_at(left, c, PRODUCT)} {_at(right, c, PREFIX)}", PRODUCT
+    negative = isinstance(left, Constant) and float(left.value) < 0
+    if negative and isinstance(left, Constant):
+        left = Constant(-float(left.value))
+    first, second = _at(left, c, PRODUCT), _at(right, c, PREFIX)
+    body = c.dialect.form("product", left=first, right=second)
+    return (c.dialect.form("minus", inside=body), MINUS) if negative else (body, PRODUCT)
 
 
 def _div(node: Div, c: Context) -> Printed:
-    if c.dialect.latex:
-        return c.dialect.fraction(write(node.left, c)[0], write(node.right, c)[0]), PRODUCT
-    return c.dialect.fraction(_at(node.left, c, PRODUCT), _at(node.right, c, POWER)), PRODUCT
+    least = (SUM, SUM) if c.dialect.stacks else (PRODUCT, POWER)
+    above, below = _at(node.left, c, least[0]), _at(node.right, c, least[1])
+    return c.dialect.form("fraction", above=above, below=below), PRODUCT
 
 
 def _pow(node: Pow, c: Context) -> Printed:
     exponent, precedence = _number(float(node.exponent), c)
-    if precedence < ATOM and not c.dialect.latex:
+    if precedence < ATOM and not c.dialect.stacks:
         exponent = c.dialect.bracket(exponent)
-    return c.dialect.power(_at(node.base, c, ATOM), exponent), POWER
+    return c.dialect.form("power", base=_at(node.base, c, ATOM), exponent=exponent), POWER
 
 
 def _unary(node: Unary, c: Context) -> Printed:
     inside = write(node.arg, c)[0]
     if node.kind == "abs":
-        return c.dialect.absolute(inside), ATOM
-    function = f"\\{node.kind}" if c.dialect.latex else node.kind
-    return c.dialect.call(function, inside), ATOM
+        return c.dialect.form("abs", inside=inside), ATOM
+    return c.dialect.call(node.kind, inside), ATOM
 
 
 def _clamp(node: Clamp, c: Context) -> Printed:
     bounds = [
-        f"{word}={number(b)}"
+        c.dialect.form("bound", name=c.dialect.function(word), value=_number(b, c)[0])
         for word, b in (("min", node.low), ("max", node.high))
         if b is not None
     ]
@@ -160,32 +174,43 @@ def _clamp(node: Clamp, c: Context) -> Printed:
 
 
 def _extremum(node: Extremum, c: Context) -> Printed:
-    function = f"\\{node.which}" if c.dialect.latex else node.which
-    return c.dialect.call(function, write(node.left, c)[0], write(node.right, c)[0]), ATOM
+    return c.dialect.call(node.which, write(node.left, c)[0], write(node.right, c)[0]), ATOM
 
 
 def _norm(node: Norm, c: Context) -> Printed:
-    out = c.dialect.norm(write(node.arg, c)[0])
-    return (c.dialect.power(out, "2"), POWER) if node.squared else (out, ATOM)
+    out = c.dialect.form("norm", inside=write(node.arg, c)[0])
+    if not node.squared:
+        return out, ATOM
+    return c.dialect.form("power", base=out, exponent=c.dialect.number("2")), POWER
 
 
 def _reduce(node: Reduce, c: Context) -> Printed:
     if node.axis is None:
         return c.dialect.call(node.how, write(node.arg, c)[0]), ATOM
-    inside = _at(node.arg, c, PREFIX)
-    return c.dialect.series(node.axis, c.sizes.get(node.axis), node.how, inside), PREFIX
+    inside, axis = _at(node.arg, c, PREFIX), c.dialect.name(node.axis)
+    known = c.sizes.get(node.axis)
+    if known is None:
+        total = c.dialect.form("sum", axis=axis, inside=inside)
+        size = c.dialect.name(node.axis.upper())
+    else:
+        size = c.dialect.number(str(known))
+        total = c.dialect.form("sum_to", axis=axis, size=size, inside=inside)
+    if node.how == "sum":
+        return total, PREFIX
+    return c.dialect.form("mean", size=size, sum=total), PREFIX
 
 
 def _detach(node: Detach, c: Context) -> Printed:
-    return c.dialect.detach(write(node.arg, c)[0]), ATOM
+    return c.dialect.form("detach", inside=write(node.arg, c)[0]), ATOM
 
 
 def _let(node: Let, c: Context) -> Printed:
     bound = dict(c.names)
     for name, binding in zip(node.names, node.bindings, strict=True):
         value = write(binding, c)[0]
-        is_number = isinstance(binding, Constant)
-        bound[name] = f"{c.dialect.name(name)}={value}" if is_number else value
+        if isinstance(binding, Constant):
+            value = c.dialect.form("bound", name=c.dialect.name(name), value=value)
+        bound[name] = value
     return write(node.arg, replace(c, names=bound))
 
 
@@ -194,7 +219,8 @@ def _planned(node: Planned, c: Context) -> Printed:
 
 
 def _log_prob(node: LogProb, c: Context) -> Printed:
-    return c.dialect.log(law.whole(node.law, c.dialect, c.names)), PREFIX
+    density = law.whole(node.law, c.dialect, c.names)
+    return c.dialect.form("log", density=density), PREFIX
 
 
 def _prob(node: Prob, c: Context) -> Printed:
@@ -208,7 +234,7 @@ def _inside(drawn: Distribution, c: Context) -> Context:
     for f in drawn.factors:
         if f.copies:
             axis, sizes[f.copies[0]] = f.copies[0], f.copies[1]
-            names.update({v: c.dialect.indexed(c.dialect.name(v), axis) for v in f.var})
+            names.update({v: c.dialect.indexed(v, axis) for v in f.var})
     return replace(c, names=names, sizes=sizes)
 
 
@@ -218,10 +244,12 @@ def _expectation(node: Expectation, c: Context) -> Printed:
     subscript = marginal if node.law.hidden else law.product(node.law, c.dialect, outer)
     copied = [f for f in node.law.factors if f.copies]
     if copied and copied[0].copies:
-        names = [c.dialect.name(v) for f in copied for v in f.var]
-        subscript = c.dialect.copies(names, copied[0].copies[1], subscript)
+        size = c.dialect.number(str(copied[0].copies[1]))
+        names = [c.dialect.base(c.dialect.name(v)) for f in copied for v in f.var]
+        each = c.dialect.separator.join(c.dialect.form("each", name=n, size=size) for n in names)
+        subscript = c.dialect.form("copies", each=each, law=subscript)
     body = write(node.body, _inside(node.law, c))[0]
-    return c.dialect.expectation(subscript, body), ATOM
+    return c.dialect.form("expectation", law=subscript, body=body), ATOM
 
 
 def _unbound(names: Mapping[str, str], drawn: Distribution) -> dict[str, str]:
@@ -233,7 +261,7 @@ def _kl(node: KullbackLeibler, c: Context) -> Printed:
         return write(expand(node), c)
     names = _unbound(c.names, node.q)
     q, p = (law.whole(d, c.dialect, names) for d in (node.q, node.p))
-    return c.dialect.divergence(q, p), ATOM
+    return c.dialect.form("divergence", q=q, p=p), ATOM
 
 
 def _cross_entropy(node: CrossEntropy, c: Context) -> Printed:
@@ -245,7 +273,8 @@ def _cross_entropy(node: CrossEntropy, c: Context) -> Printed:
 def _entropy(node: Entropy, c: Context) -> Printed:
     if not node.analytical:
         return write(expand(node), c)
-    return c.dialect.entropy(law.whole(node.q, c.dialect, _unbound(c.names, node.q))), ATOM
+    q = law.whole(node.q, c.dialect, _unbound(c.names, node.q))
+    return c.dialect.form("entropy", q=q), ATOM
 
 
 def _closed(node: ClosedForm, c: Context) -> Printed:

@@ -33,7 +33,7 @@ class ParamSet:
         return tuple(torch.broadcast_shapes(*shapes)) if shapes else ()
 
 
-@dataclass
+@dataclass(slots=True)
 class Run:
     """One evaluation: what it is given, and what it has computed so far."""
 
@@ -42,15 +42,15 @@ class Run:
     noise: Mapping[str, Tensor] = field(default_factory=dict)
     generator: Generator = None
     batch_n: int | None = None
-    values: dict[ir.Register, Any] = field(default_factory=dict)
+    step: Any = None  # the generated step, if there is one for these inputs
+    keep: Any = None  # where the generated step of these inputs is to be kept
     drawn: dict[str, Tensor] = field(default_factory=dict)  # the noise that was used
+    values: dict[ir.Register, Any] = field(default_factory=dict)
     rows: dict[Any, int] = field(default_factory=dict)  # axis to size
     raw: dict[ir.Register, Any] = field(default_factory=dict)  # what each law's network returned
     closed: dict[ir.Register, Any] = field(default_factory=dict)  # each closed form and its shapes
-    keep: Any = None  # where the generated step of these inputs is to be kept
-    step: Any = None  # the generated step, if there is one for these inputs
 
-    def __post_init__(self) -> None:
+    def read_rows(self) -> None:
         """The rows of the data are known first: a draw may stand before the data it follows."""
         for step in self.program.steps:
             if isinstance(step, ir.Input):

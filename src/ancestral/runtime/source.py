@@ -3,6 +3,7 @@
 import itertools
 import linecache
 import math
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -55,4 +56,5 @@ class Source:
         space: dict[str, Any] = {"torch": torch, "F": F, "math": math}
         exec(compile(self.text, name, "exec"), space)
         step: Callable[..., Tensor] = space["make"](*self.bound)
+        weakref.finalize(step, linecache.cache.pop, name, None)
         return step

@@ -29,9 +29,13 @@ class Watch:
         self.numbers: set[ir.Register] = set()  # each stands for a whole event
 
     def before(self, run: Run, step: ir.Step) -> None:
-        """Look at the operands of a density: outside its support torch may refuse or be silent."""
+        """Look at operands: of shapes or values that do not fit torch may refuse or be silent."""
         if isinstance(step, ir.Density):
             self._value(run, step)
+        elif isinstance(step, ir.Draw):
+            self._draw(run, step)
+        elif isinstance(step, ir.Closed):
+            self._closed(run, step)
 
     def after(self, run: Run, step: ir.Step, value: Any) -> None:
         """Look at the result of one step."""
@@ -44,7 +48,7 @@ class Watch:
         elif isinstance(step, ir.Density):
             finite(f"log {step.text}", value)
         elif isinstance(step, ir.Closed):
-            self._closed(run, step, value)
+            finite(str(step.text), value)
         elif isinstance(step, ir.Call):
             finite(str(step.text), value)
         elif isinstance(step, ir.Number):
@@ -124,18 +128,13 @@ class Watch:
             self._support(step, law, x, found)
             return
         event = tuple(x.shape[len(step.value.axes) :])
-        of_law = list(found.event(len(step.params.axes)))
-        extra = law.moves.param_dims - law.moves.value_dims
-        of_law = of_law[: len(of_law) - extra] if extra else of_law
-        declared = run.program.shapes.get(step.var)
-        if declared is not None:
-            of_law = (
-                list(torch.broadcast_shapes(tuple(of_law), declared)) if not of_law else of_law
-            )
+        of_law = _event(law, found, step.params)
+        if of_law is None:
+            of_law = run.program.shapes.get(step.var) or None
         self.unify(
             step.var, event, f"the value of {step.out.name.replace('log ', '')}'s {step.var}"
         )
-        if of_law and tuple(of_law) != event:
+        if of_law is not None and tuple(of_law) != event:
             raise ShapeError(
                 f"log {step.text}: {step.var} has event shape {event} (shape {tuple(x.shape)}), "
                 "but "
@@ -144,6 +143,16 @@ class Watch:
                 f"return {event}, or give {step.var} the event shape {tuple(of_law)}."
             )
         self._support(step, law, x, found)
+
+    def _draw(self, run: Run, step: ir.Draw) -> None:
+        event = _event(run.program.laws[step.law], run.values[step.params], step.params)
+        declared = run.program.shapes.get(step.var)
+        if event is not None and declared and len(event) < len(declared):
+            raise ShapeError(
+                f"{step.text}: its parameters give {step.var} the event shape {event}, but it is "
+                f"{tuple(declared)} where it is declared. Make the network return "
+                f"{tuple(declared)}, rows in front."
+            )
 
     def _support(self, step: ir.Density, law: Any, x: Tensor, found: ParamSet) -> None:
         support = law.support({**found.rows, **found.fixed})
@@ -168,9 +177,12 @@ class Watch:
             f"{_where(holds)}. {support.fix}".rstrip()
         )
 
-    def _closed(self, run: Run, step: ir.Closed, value: Tensor) -> None:
-        events = [run.values[r].event(len(r.axes)) for r in step.params]
-        known = [e for e in events if e]
+    def _closed(self, run: Run, step: ir.Closed) -> None:
+        known = []
+        for slot, r in zip(step.laws, step.params, strict=True):
+            event = _event(run.program.laws[slot], run.values[r], r)
+            if event is not None:
+                known.append(event)
         declared = run.program.shapes.get(step.var)
         if declared:
             known.append(tuple(declared))
@@ -180,7 +192,6 @@ class Watch:
                 f"{step.text}: its laws have different event shapes for {step.var}: {told}. Give "
                 "both laws the same (features_shape of the prior, width of the network)."
             )
-        finite(str(step.text), value)
 
     def unify(self, var: str, shape: tuple[int, ...], source: str) -> None:
         """Raise if a variable has another event shape elsewhere."""
@@ -191,6 +202,15 @@ class Watch:
                 "has "
                 "one event shape."
             )
+
+
+def _event(law: Any, found: ParamSet, params: ir.Register) -> tuple[int, ...] | None:
+    """The event shape that parameters give to a value; None if they are numbers, which fit any."""
+    event = found.event(len(params.axes))
+    follows = any(key not in law.given or key in law.bound for key in found.rows)
+    if not event and not follows:
+        return None
+    return event[: len(event) - (law.moves.param_dims - law.moves.value_dims)]
 
 
 def finite(what: str, value: Any, error: type[Exception] = SupportError) -> None:

@@ -56,7 +56,8 @@ class LawCase:
 
     def __str__(self) -> str:
         """The law and the names of its arguments."""
-        given = [k if k in self.params else f"{k}={v}" for k, v in self.arguments.items()]
+        plain = (bool, int, float, str)
+        given = [f"{k}={v}" if isinstance(v, plain) else k for k, v in self.arguments.items()]
         return f"{self.family.__name__}({', '.join(given)})"
 
 

@@ -92,7 +92,7 @@ def _chi_square(counts: Tensor, mass: Tensor) -> None:
     found = torch.cat([counts[~rare].double(), counts[rare].double().sum()[None]])
     wanted = torch.cat([expected[~rare], expected[rare].sum().clamp(min=1e-9)[None]])
     statistic = ((found - wanted) ** 2 / wanted).sum()
-    freedom = torch.tensor((~rare).sum() - 1 + bool(rare.any()), dtype=torch.float64)
+    freedom = (~rare).sum().double() - 1 + rare.any()
     chance = torch.special.gammaincc(freedom / 2, statistic / 2)
     require(chance > FALSE_ALARM, f"chi-square of the draws is {statistic:.1f}, p = {chance:.1e}")
 
@@ -121,13 +121,14 @@ def _uncorrelated(x: Tensor) -> None:
 # -- closed forms ---------------------------------------------------------------------------------
 def _relatives(case: LawCase) -> list[LawCase]:
     """The case itself, and all families to which the divergence has a closed form."""
-    found = [
-        LawCase(other, {**example, **case.options})
-        for other in case.law().moves.closed_kl
-        for example in (case.family if issubclass(case.family, other) else other).examples()
-        if not other.__name__.startswith("_") and case.options.items() <= example.items()
-    ]
-    return found
+    mine = case.law().moves
+    found = [case]
+    for other in mine.closed_kl:
+        if not issubclass(mine, other):
+            found += [LawCase(other, example) for example in other.examples()]
+        elif issubclass(case.family, other):
+            found += [LawCase(other, e) for e in other.examples() if set(e) != set(case.arguments)]
+    return [c for c in found if c.options == case.options]
 
 
 def divergences_are_integrals(case: LawCase) -> None:
@@ -150,7 +151,7 @@ def closed_forms_are_means(case: LawCase) -> None:
     An error of 3.5 % of the standard deviation of log q - log p would be detected.
     """
     q = case.law()
-    p = case.law(name="p2", **{k: v.flip(0) for k, v in case.params.items()})
+    p = case.build(name="p2", **{k: v.flip(0) for k, v in case.params.items()})
     x = q.sample(batch_n=DRAWS)
     log_q, log_p = q.get_log_prob(x), p.get_log_prob(x)
     for what, found, sampled in (

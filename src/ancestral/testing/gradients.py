@@ -163,8 +163,8 @@ CHECKS = (
     Check(certain_outcomes, lambda case: has_values(case) and "probs" in case.params),
     Check(
         probabilities_and_logits_agree,
-        lambda case: has_values(case)
-        and "logits" in case.params
-        and "probs" in case.family.domains,
+        lambda case: (
+            has_values(case) and "logits" in case.params and "probs" in case.family.domains
+        ),
     ),
 )

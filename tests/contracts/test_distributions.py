@@ -1,0 +1,131 @@
+"""Every law of ``ancestral.distributions`` keeps the contract of ``ancestral.testing``.
+
+The laws are found by walking the modules: one in a new file is tested without a word here. Values
+are also compared with ``tests/oracles/laws.py``, which has one function for each law with a
+density and imports nothing of ours.
+"""
+
+import ast
+import importlib
+import pickle
+import pkgutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import ancestral.distributions as package
+from ancestral.distributions import Law
+from ancestral.losses import KullbackLeibler
+from ancestral.testing import LAW_CHECKS, LawCase
+from tests.oracles import laws as oracles
+
+
+def members() -> list[type[Law]]:
+    """The elementary laws: the public classes of the package's modules."""
+    found = []
+    for info in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        module = importlib.import_module(info.name)
+        for name, thing in vars(module).items():
+            own = isinstance(thing, type) and thing.__module__ == info.name
+            if own and issubclass(thing, Law) and thing is not Law and not name.startswith("_"):
+                found.append(thing)
+    return found
+
+
+CASES = [LawCase(family, example) for family in members() for example in family.examples()]
+DENSE = [case for case in CASES if case.family.has_density]
+
+
+def oracle(case: LawCase, dtype: torch.dtype = torch.float64) -> oracles.Oracle:
+    """The oracle of a case, with parameters that were rounded to a dtype."""
+    params = {k: v.to(dtype).double().numpy() for k, v in case.params.items()}
+    return getattr(oracles, case.family.__name__)(**params, **case.options)
+
+
+def test_laws_are_found():
+    names = {family.__name__ for family in members()}
+    assert {"Normal", "Laplace", "Bernoulli", "Categorical", "Deterministic"} <= names
+    assert "EmpiricalDistribution" in names
+    assert not {"Law", "Distribution", "Joint"} & names
+
+
+@pytest.mark.parametrize(
+    ("case", "check"),
+    [
+        pytest.param(case, check, id=f"{case}-{check.name}".replace(" ", "_"))
+        for case in CASES
+        for check in LAW_CHECKS.values()
+        if check.applies(case)
+    ],
+)
+def test_contract(case, check):
+    check.run(case)
+
+
+@pytest.mark.parametrize("family", members(), ids=lambda family: family.__name__)
+def test_law_with_density_has_an_oracle(family):
+    """Add a function to tests/oracles/laws.py by the name of the new law."""
+    assert not family.has_density or hasattr(oracles, family.__name__)
+
+
+def test_oracles_are_independent():
+    for file in Path(oracles.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            modules = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not [m for m in modules if m.split(".")[0] in {"ancestral", "torch"}]
+
+
+@pytest.mark.parametrize("case", DENSE, ids=str)
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    [(torch.float32, 2e-6), (torch.float64, 2e-15)],
+    ids=["single", "double"],
+)
+def test_log_density_is_the_oracles(case, dtype, tolerance):
+    """In units of rounding: relative to the largest number that enters the formula."""
+    law, wanted = case.law(dtype), oracle(case, dtype)
+    x = law.sample(batch_n=200)[law.var[0]]
+    if not case.law().moves.__dict__.get("values"):
+        x = torch.cat([x, 30 * x, 0 * x])  # the tails too
+    found = law.get_log_prob({law.var[0]: x}, sum_features=False)
+    assert found.dtype == dtype
+    exact = wanted.log_density(x.double().numpy() if x.is_floating_point() else x.numpy())
+    np.testing.assert_allclose(found.double().numpy(), exact, rtol=40 * tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("case", DENSE, ids=str)
+def test_moments_are_the_oracles(case):
+    law, wanted = case.law(), oracle(case)
+    np.testing.assert_allclose(law.get_entropy()[0].numpy(), np.sum(wanted.entropy), rtol=1e-12)
+    each = law.get_entropy(sum_features=False)[0]
+    np.testing.assert_allclose(each.numpy(), wanted.entropy, rtol=1e-12)
+    if wanted.mean is not None:
+        np.testing.assert_allclose(law.sample_mean()[0].numpy(), wanted.mean, rtol=1e-12)
+        np.testing.assert_allclose(law.sample_variance()[0].numpy(), wanted.variance, rtol=1e-12)
+
+
+@pytest.mark.parametrize("case", [c for c in DENSE if c.law().moves.closed_kl], ids=str)
+def test_divergences_are_the_oracles(case):
+    q, wanted = case.law(), oracle(case)
+    flipped = LawCase(
+        case.family, {**case.options, **{k: v.flip(0) for k, v in case.params.items()}}
+    )
+    found = KullbackLeibler(q, flipped.law(name="r")).eval()
+    assert found.dtype == torch.float64
+    np.testing.assert_allclose(found.item(), wanted.kl(oracle(flipped)).sum(), rtol=1e-9)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_law_is_pickled(case):
+    law = case.build()
+    twin = pickle.loads(pickle.dumps(law))
+    assert repr(twin) == repr(law)
+    assert twin.constants() == law.constants()
+    inputs = {name: torch.ones(2, 3) for name in law.input_var}
+    torch.manual_seed(0)
+    found = twin.sample(inputs)
+    torch.manual_seed(0)
+    assert torch.equal(found[law.var[0]], law.sample(inputs)[law.var[0]])
