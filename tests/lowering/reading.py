@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import torch
+
 from ancestral.program import instructions as ir
 
 
@@ -31,3 +33,14 @@ def readers(loss: Any, draw: str) -> int:
     found = program(loss)
     out = found.draws[draw]
     return sum(out in ir.Program.operands(s) for s in found.steps)
+
+
+def twice(loss: Any, batch: Any = None, **options: Any) -> Any:
+    """The value by the interpreter, after asserting that the generated step has it to the bit."""
+    function = loss.function()
+    state = torch.get_rng_state()
+    first = function(batch, **options)
+    torch.set_rng_state(state)
+    second = function(batch, **options)
+    assert torch.equal(first.nan_to_num(nan=1e30), second.nan_to_num(nan=1e30)), (first, second)
+    return first

@@ -1,101 +1,121 @@
-"""Laws by SciPy: what densities, moments, entropies and divergences should be.
+"""Densities, draws and divergences of elementary laws, written from their formulas.
 
-One function for each law, by the name of its class and with the names of its parameters. Nothing
-of the package under test is imported here.
+Parameters are float64 tensors that broadcast against a value; ``event`` is the shape of a value.
+Each function returns one number per component, which the caller sums.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import itertools
+import math
 from typing import Any
 
-import numpy as np
-from scipy import integrate, special, stats
+import torch
+from torch import Tensor
 
-Array = np.ndarray
+Params = dict[str, Tensor]
 
-
-@dataclass(frozen=True)
-class Oracle:
-    """A law with given parameters, component by component.
-
-    Args:
-        log_density: The log density of each component of a value.
-        mean: Its mean, or None if a value is no number.
-        variance: Its variance, likewise.
-        entropy: The entropy of each component, in nats.
-        kl: The divergence from another oracle of the family, component by component.
-        frozen: What SciPy computes with.
-    """
-
-    log_density: Callable[[Array], Array]
-    mean: Array | None
-    variance: Array | None
-    entropy: Array
-    kl: Callable[["Oracle"], Array]
-    frozen: Any = None
+NOISE = {
+    "normal": "normal",
+    "laplace": "uniform",
+    "bernoulli": "uniform",
+    "onehot": "gumbel",
+    "index": "gumbel",
+}
+CATEGORICAL = ("onehot", "index")
+DISCRETE = ("bernoulli", "onehot", "index")
 
 
-def _continuous(frozen: Any) -> Oracle:
-    def kl(other: Oracle) -> Array:
-        def one(index: int) -> float:
-            def density(x: float) -> float:
-                log_q, log_p = (np.ravel(f(x))[index] for f in (frozen.logpdf, other.log_density))
-                return np.exp(log_q) * (log_q - log_p)
-
-            middle = np.ravel(frozen.mean())[index]
-            width = 40 * np.ravel(frozen.std())[index]
-            pieces = [middle - width, middle, middle + width]
-            extra = np.ravel(other.mean)
-            return integrate.quad(density, pieces[0], pieces[-1], points=[middle, extra[index]],
-                                  limit=400, epsabs=1e-12, epsrel=1e-12)[0]  # fmt: skip
-
-        shape = np.shape(frozen.mean())
-        return np.array([one(i) for i in range(int(np.prod(shape)))]).reshape(shape)
-
-    return Oracle(frozen.logpdf, frozen.mean(), frozen.var(), frozen.entropy(), kl, frozen)
+def base_noise(kind: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Standard normal, uniform away from the ends, or Gumbel noise."""
+    if kind == "normal":
+        return torch.randn(shape, dtype=torch.float64, generator=generator)
+    u = 0.02 + 0.96 * torch.rand(shape, dtype=torch.float64, generator=generator)
+    return u if kind == "uniform" else -torch.log(-torch.log(u))
 
 
-def Normal(loc: Array, scale: Array) -> Oracle:
-    return _continuous(stats.norm(loc, scale))
+def _log_odds(p: Params) -> Tensor:
+    """log(pi / (1 - pi))."""
+    return p["logits"] if "logits" in p else p["probs"].log() - (1 - p["probs"]).log()
 
 
-def Laplace(loc: Array, scale: Array) -> Oracle:
-    return _continuous(stats.laplace(loc, scale))
+def _log_pi(p: Params) -> Tensor:
+    """Normalised log probabilities of categories."""
+    weight = p["logits"] if "logits" in p else p["probs"].log()
+    return weight - torch.logsumexp(weight, -1, keepdim=True)
 
 
-def Bernoulli(probs: Array | None = None, logits: Array | None = None) -> Oracle:
-    pi = special.expit(logits) if probs is None else probs
-    frozen = stats.bernoulli(pi)
+def draw(family: str, noise: Tensor, p: Params) -> tuple[Tensor, float]:
+    """A draw as a function of noise, and how far the noise is from where the draw jumps."""
+    if family == "normal":
+        return p["loc"] + p["scale"] * noise, math.inf
+    if family == "laplace":
+        side = (noise - 0.5).sign()
+        return p["loc"] - p["scale"] * side * torch.log1p(-2 * (noise - 0.5).abs()), math.inf
+    if family == "bernoulli":
+        gap = 1 / (1 + torch.exp(-_log_odds(p))) - noise
+        return (gap > 0).double(), float(gap.detach().abs().min())
+    score = (p["logits"] if "logits" in p else p["probs"].log()) + noise
+    top = score.detach().topk(2, -1).values
+    winner = score.argmax(-1)
+    margin = float((top[..., 0] - top[..., 1]).min())
+    if family == "index":
+        return winner, margin
+    return torch.eye(score.shape[-1], dtype=torch.float64)[winner], margin
 
-    def kl(other: Oracle) -> Array:
-        return special.rel_entr(pi, other.mean) + special.rel_entr(1 - pi, 1 - other.mean)
 
-    return Oracle(
-        frozen.logpmf, frozen.mean(), frozen.var(), special.entr(pi) + special.entr(1 - pi), kl
-    )
+def log_density(family: str, x: Tensor, p: Params) -> Tensor:
+    """The log density of each component (of each vector, for categories)."""
+    if family == "normal":
+        variance = p["scale"] ** 2
+        return -((x - p["loc"]) ** 2 / variance + torch.log(2 * math.pi * variance)) / 2
+    if family == "laplace":
+        return -torch.log(2 * p["scale"]) - (x - p["loc"]).abs() / p["scale"]
+    if family == "bernoulli":
+        eta = _log_odds(p)
+        return x * eta - torch.logaddexp(eta, torch.zeros_like(eta))
+    log_pi = _log_pi(p)
+    if family == "onehot":
+        return (x * log_pi).sum(-1)
+    chosen = torch.eye(log_pi.shape[-1], dtype=torch.float64)[x.long()]
+    return (chosen * log_pi).sum(-1)
 
 
-def Categorical(
-    probs: Array | None = None, logits: Array | None = None, onehot: bool = True
-) -> Oracle:
-    pi = special.softmax(logits, -1) if probs is None else probs
+def kl(family: str, q: Params, p: Params) -> Tensor:
+    """KL[q || p] of two laws of one family."""
+    if family == "normal":
+        spread = q["scale"] ** 2 + (q["loc"] - p["loc"]) ** 2
+        return torch.log(p["scale"] / q["scale"]) + spread / (2 * p["scale"] ** 2) - 0.5
+    if family == "laplace":
+        d = (q["loc"] - p["loc"]).abs()
+        inside = q["scale"] * torch.exp(-d / q["scale"]) + d
+        return torch.log(p["scale"] / q["scale"]) + inside / p["scale"] - 1
+    if family == "bernoulli":
+        a, b = _log_odds(q), _log_odds(p)
+        pi = 1 / (1 + torch.exp(-a))
+        zero = torch.zeros_like(a)
+        return pi * (a - b) - torch.logaddexp(a, zero) + torch.logaddexp(b, zero)
+    log_q, log_p = _log_pi(q), _log_pi(p)
+    return (log_q.exp() * (log_q - log_p)).sum(-1)
 
-    def log_density(x: Array) -> Array:
-        if onehot:
-            full = np.broadcast_to(pi, np.shape(x))
-            rows = zip(
-                np.reshape(x, (-1, pi.shape[-1])), full.reshape(-1, pi.shape[-1]), strict=True
-            )
-            each = [stats.multinomial(1, p / p.sum()).logpmf(row) for row, p in rows]
-            return np.reshape(each, np.shape(x)[:-1])
-        log_pi = np.broadcast_to(np.log(pi), (*np.shape(x), pi.shape[-1]))
-        return np.take_along_axis(log_pi, np.asarray(x)[..., None], -1)[..., 0]
 
-    return Oracle(
-        log_density,
-        pi if onehot else None,
-        pi * (1 - pi) if onehot else None,
-        stats.entropy(pi, axis=-1),
-        lambda other: stats.entropy(pi, other.frozen, axis=-1),
-        frozen=pi,
-    )
+def entropy(family: str, p: Params) -> Tensor:
+    """H[p] of each component."""
+    if family == "normal":
+        return torch.log(2 * math.pi * math.e * p["scale"] ** 2) / 2
+    if family == "laplace":
+        return torch.log(2 * math.e * p["scale"])
+    if family == "bernoulli":
+        eta = _log_odds(p)
+        return torch.logaddexp(eta, torch.zeros_like(eta)) - eta / (1 + torch.exp(-eta))
+    log_pi = _log_pi(p)
+    return -(log_pi.exp() * log_pi).sum(-1)
+
+
+def table(law: dict[str, Any]) -> Tensor:
+    """Every value of a discrete law, in the order of counting."""
+    event = law["event"]
+    if law["family"] == "bernoulli":
+        rows = list(itertools.product((0.0, 1.0), repeat=math.prod(event)))
+        return torch.tensor(rows, dtype=torch.float64).reshape(-1, *event)
+    if law["family"] == "onehot":
+        return torch.eye(event[-1], dtype=torch.float64)
+    return torch.arange(law["classes"])

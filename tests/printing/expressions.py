@@ -1,5 +1,6 @@
 """Losses to print: the well-known ones, hostile names, and random small trees."""
 
+import functools
 import random
 from typing import Any
 
@@ -47,6 +48,7 @@ HOSTILE = [
 ]
 
 
+@functools.cache
 def vae() -> tuple[Any, Any, Any]:
     """Prior, decoder and encoder."""
     prior = Normal(var=["z"], loc=0.0, scale=1.0, name="p_{prior}")
@@ -92,7 +94,7 @@ def known() -> dict[str, Any]:
         "monte_carlo": KL(q, prior, analytical=False) + Entropy(q) + Entropy(q, analytical=False),
         "cross": CrossEntropy(q, prior) - CrossEntropy(q, prior, analytical=False),
         "fraction": (a - b) / (a + b) / a,
-        "nested": a - (b - (a + b)) + -(-a),
+        "nested": a - (b - (a + b)) + -(-1 * a),
         "powers": (a + b) ** 2 - a**3 * b**-1 + (a * b) ** 0.5 + a * a,
         "small": 1e-05 * a - -2.5 * b,
         "precedence": (a + b) * (a - b) / (2 * a) - (-a) * b,

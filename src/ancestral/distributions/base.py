@@ -280,6 +280,18 @@ class Distribution(nn.Module):
 
         return latex(self)
 
+    def mathml(self) -> str:
+        """The law's formula as presentation MathML, one ``math`` element."""
+        from ancestral.printing.law import mathml
+
+        return mathml(self)
+
+    def graph(self) -> str:
+        """The law's graphical model as SVG: what it is given is shaded."""
+        from ancestral.printing.graph import of_law
+
+        return of_law(self)
+
     def __str__(self) -> str:
         """The law's formula and the networks under it."""
         from ancestral.printing.law import describe
@@ -290,3 +302,8 @@ class Distribution(nn.Module):
         from ancestral.printing.law import latex
 
         return f"${latex(self)}$"
+
+    def _repr_html_(self) -> str:
+        from ancestral.printing import notebook
+
+        return notebook.of_law(self)

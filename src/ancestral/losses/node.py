@@ -93,6 +93,11 @@ class Constant(Node):
 
     value: float | Tensor
 
+    @property
+    def number(self) -> float:
+        """What prints; of a trained 0-d tensor, its present value."""
+        return self.value.item() if isinstance(self.value, Tensor) else self.value
+
 
 def ValueLoss(value: float) -> Constant:
     """A constant loss.

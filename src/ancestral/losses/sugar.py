@@ -197,6 +197,18 @@ class Loss:
 
         return loss.latex(self)
 
+    def mathml(self: Any) -> str:
+        """The equation as presentation MathML, one ``math`` element."""
+        from ancestral.printing import loss
+
+        return loss.mathml(self)
+
+    def graph(self: Any) -> str:
+        """The graphical model as SVG: solid generative laws, dashed inference laws."""
+        from ancestral.printing import graph
+
+        return graph.of_losses({"": self})
+
     def __str__(self: Any) -> str:
         """The equation as text."""
         from ancestral.printing import loss
@@ -213,5 +225,10 @@ class Loss:
         from ancestral.printing import loss
 
         return f"${loss.latex(self)}$"
+
+    def _repr_html_(self: Any) -> str:
+        from ancestral.printing import notebook
+
+        return notebook.of_loss(self)
 
     __iter__: Callable[..., Any] | None = None  # a loss is no sequence

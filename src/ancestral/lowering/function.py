@@ -22,6 +22,7 @@ from ancestral.lowering.lower import lower_with_flow
 from ancestral.lowering.plug_in import warn_plug_in
 from ancestral.printing import loss as loss_text
 from ancestral.program.instructions import Program
+from ancestral.runtime.compiled import check_choice
 from ancestral.runtime.interpret import interpret
 from ancestral.runtime.run import Run
 from ancestral.runtime.step import Step
@@ -39,6 +40,8 @@ class LossFunction:
     Args:
         loss: The expression.
         trained: Identities of the parameters whose gradient must be right; all if not given.
+        compile: Whether ``torch.compile`` makes one graph of the step, from the second call on; or
+            the name of its backend.
 
     Example:
         >>> from ancestral.distributions import Normal
@@ -47,8 +50,12 @@ class LossFunction:
         tensor([-0.9189, -0.9189])
     """
 
-    def __init__(self, loss: Any, *, trained: set[int] | None = None) -> None:
+    def __init__(
+        self, loss: Any, *, trained: set[int] | None = None, compile: bool | str = False
+    ) -> None:
+        check_choice(compile)
         self.loss: Node = loss
+        self._compile = compile
         self._trained = trained
         self._inputs = inputs(loss)
         self._programs: dict[frozenset[str], tuple[Program, Any]] = {}
@@ -143,7 +150,7 @@ class LossFunction:
             run.step = step
             return run, None
         self._ready[key] = ready
-        run.keep = self._steps, kind
+        run.keep = self._steps, kind, self._compile
         return run, Watch()
 
     def _check_noise(self, program: Program, noise: Mapping[str, Tensor]) -> None:
@@ -200,9 +207,9 @@ def execute(run: Run, watch: Watch | None) -> Tensor:
             return value
         value = interpret(run, watch)
         if run.keep is not None:
-            steps, kind = run.keep
+            steps, kind, compile = run.keep
             if kind not in steps or not steps[kind].is_current():
-                steps[kind] = Step(run)
+                steps[kind] = Step(run, compile)
         return value
     except RuntimeError as error:
         if watch is not None or isinstance(error, (AncestralError, torch.OutOfMemoryError)):

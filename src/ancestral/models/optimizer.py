@@ -12,6 +12,7 @@ from ancestral.core.errors import OptionError, did_you_mean
 
 # Whoever says one of these has chosen an implementation.
 CHOICES = {"fused", "foreach", "capturable", "differentiable"}
+FUSED_DEVICES = {"cpu", "cuda", "mps", "xpu"}  # torch finds out at the first step, too late for us
 
 
 def make_optimizer(
@@ -54,12 +55,20 @@ def make_optimizer(
     if isinstance(cls, type) and issubclass(cls, Optimizer):
         known = inspect.signature(cls).parameters
         _check_options(cls, known, options)
-    if "fused" in known and not chosen & CHOICES and not sparse:
+    if "fused" in known and not chosen & CHOICES and not sparse and _can_fuse(parameters):
         try:
             return _checked(make(parameters, **options, fused=True))
-        except RuntimeError:  # not for these parameters: their device, their dtype
+        except RuntimeError:  # this optimizer has it for fewer devices
             pass
     return _checked(make(parameters, **options))
+
+
+def _can_fuse(parameters: Iterable[nn.Parameter]) -> bool:
+    return all(
+        p.device.type in FUSED_DEVICES and p.dtype.is_floating_point
+        for p in parameters
+        if p.requires_grad
+    )
 
 
 def _check_options(cls: type, known: Mapping[str, Any], options: Mapping[str, Any]) -> None:

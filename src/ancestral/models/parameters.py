@@ -157,7 +157,7 @@ def check_leaves(loss: Node, value: Tensor, given: Iterable[Tensor], known: Para
             continue
         seen.add(node)
         leaf = node.variable if type(node).__name__ == "AccumulateGrad" else None
-        if leaf is not None and id(leaf) not in ours:
+        if isinstance(leaf, nn.Parameter) and id(leaf) not in ours:
             raise TrainingError(
                 f"{loss}: a parameter of shape {list(leaf.shape)} takes part in the loss, but no "
                 "law or network of distributions=[...] holds it, so it would never be updated. "

@@ -156,8 +156,8 @@ LATEX = Dialect(
     function=lambda f: f"\\{f}" if f in ("log", "exp", "min", "max") else f,
     base=lambda name: f"{{{name}}}" if "_" in name else name,
     stacks=True,
-    forms=TEXT.forms
-    | {
+    forms={
+        **TEXT.forms,
         "detached": r"\mathrm{sg}[%(name)s]",
         "integral": r"\int %(body)s%(over)s",
         "indexed": "%(name)s_{%(axis)s}",

@@ -1,4 +1,4 @@
-r"""Laws as text, LaTeX and MathML: ``p(x,z) = p(x|z)p_{prior}(z)``, and the networks under them."""
+r"""Laws in the written forms: ``p(x,z) = p(x|z)p_{prior}(z)``, and the networks under them."""
 
 from collections.abc import Mapping, Sequence
 

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from torch import Tensor
+
 from ancestral.printing.dialect import number
 from ancestral.program import instructions as ir
 
@@ -81,7 +83,7 @@ def _elementwise(step: ir.Elementwise, names: Names) -> str:
 
 LINES: dict[type, Callable[[Any, Names], str]] = {
     ir.Input: lambda s, n: "given",
-    ir.Number: lambda s, n: number(float(s.value)),
+    ir.Number: lambda s, n: number(s.value.item() if isinstance(s.value, Tensor) else s.value),
     ir.Params: lambda s, n: f"parameters of {s.text}",
     ir.Pick: lambda s, n: f"{s.key} of {n[s.params]}",
     ir.Draw: lambda s, n: f"{s.text}" + (", gradient cut" if s.cut else ""),

@@ -84,7 +84,7 @@ def _number(value: float, c: Context) -> Printed:
 
 
 def _constant(node: Constant, c: Context) -> Printed:
-    return _number(float(node.value), c)
+    return _number(node.number, c)
 
 
 def _value(node: Value, c: Context) -> Printed:
@@ -136,9 +136,9 @@ def _mul(node: Mul, c: Context) -> Printed:
         return _pow(Pow(left, 2), c)
     if isinstance(right, Constant) and not isinstance(left, Constant):
         left, right = right, left
-    negative = isinstance(left, Constant) and float(left.value) < 0
+    negative = isinstance(left, Constant) and left.number < 0
     if negative and isinstance(left, Constant):
-        left = Constant(-float(left.value))
+        left = Constant(-left.number)
     first, second = _at(left, c, PRODUCT), _at(right, c, PREFIX)
     body = c.dialect.form("product", left=first, right=second)
     return (c.dialect.form("minus", inside=body), MINUS) if negative else (body, PRODUCT)

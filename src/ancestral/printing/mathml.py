@@ -131,7 +131,9 @@ MATHML = Dialect(
         "divergence": "<mrow><msub><mi>D</mi><mi>KL</mi></msub>"
         + _fenced("[", f"%(q)s{_operator('‖', '0.22em')}%(p)s", "]")
         + "</mrow>",
-        "entropy": '<mrow><mi mathvariant="normal">H</mi>' + _fenced("[", "%(q)s", "]") + "</mrow>",
+        "entropy": '<mrow><mi mathvariant="normal">H</mi>'
+        + _fenced("[", "%(q)s", "]")
+        + "</mrow>",
         "log": f"<mrow><mi>log</mi>{_APPLY}{_SPACE}%(density)s</mrow>",
         "call": f"<mrow>%(f)s{_APPLY}" + _fenced("(", "%(args)s", ")") + "</mrow>",
         "apply": f"<mrow>%(f)s{_APPLY}" + _fenced("(", "%(args)s", ")") + "</mrow>",

@@ -17,6 +17,7 @@ from torch import Tensor
 from ancestral.core.axes import Axes
 from ancestral.program import instructions as ir
 from ancestral.runtime.operands import NUMBER, Code, Known, NotInlineError, Operand, code
+from ancestral.runtime.rules import value_event
 from ancestral.runtime.run import ParamSet, Run
 from ancestral.runtime.source import NoiseOf, Source
 from ancestral.runtime.writer import Names, Writer, literal
@@ -41,8 +42,7 @@ def _input(w: Writer, step: ir.Input) -> None:
 
 
 def _number(w: Writer, step: ir.Number) -> None:
-    value = step.value if isinstance(step.value, Tensor) else torch.tensor(step.value)
-    w.names[step.out] = w.bind("c", value)
+    w.names[step.out] = w.bind("c", w.run.values[step.out])
 
 
 def _params(w: Writer, step: ir.Params) -> None:
@@ -58,9 +58,9 @@ def _params(w: Writer, step: ir.Params) -> None:
                 ast.Name(w.aligned(w.text(r), r.axes, axes, w.shape(r)), ast.Load())
             )
         elif isinstance(raw[key], Tensor):
-            names.fixed[key] = Code(
-                ast.Name(w.assign(_stem(key), f"{w.bind('law', law)}.{key}"), ast.Load())
-            )
+            text = w.assign(_stem(key), f"{w.bind('law', law)}.{key}")
+            kind = ((), tuple(raw[key].shape), raw[key].dtype)
+            names.fixed[key] = Code(ast.Name(text, ast.Load()), kind)
         else:
             names.fixed[key] = Known(raw[key])
             w.literal.append((law, key))
@@ -80,7 +80,7 @@ def _output(
     axes = step.out.axes
     event = tuple(found.rows[key].shape[len(axes) :]) if key in found.rows else ()
     if key not in found.rows or not isinstance(raw, Tensor) or raw.dim() != 1 + len(event):
-        kind = None if isinstance(raw, Tensor) else NUMBER
+        kind = ((), tuple(raw.shape), raw.dtype) if isinstance(raw, Tensor) else NUMBER
         names.fixed[key] = Code(ast.Name(w.assign(_stem(key), text), ast.Load()), kind)
         return
     if axes and raw.shape[0] == 1 and math.prod(found.sizes) != 1:
@@ -119,9 +119,8 @@ def _draw(w: Writer, step: ir.Draw) -> None:
     law, noise = w.program.laws[step.law], w.run.drawn[step.noise]
     event = tuple(noise.shape[len(step.out.axes) :])
     name = f"noise{len(w.noise)}"
-    w.noise.append(
-        NoiseOf(step.noise, law.noise or "", step.out.axes, event, noise.dtype, noise.device)
-    )
+    sizes = tuple(a if w.known_size(a) is None else w.known_size(a) for a in step.out.axes)
+    w.noise.append(NoiseOf(step.noise, law.noise or "", sizes, event, noise.dtype, noise.device))
     kind = (step.out.axes, event, noise.dtype)
     params = w.params(step.params, step.out.axes)
     text = w.inlined(law.moves.draw, [Code(ast.Name(name, ast.Load()), kind)], params)
@@ -134,9 +133,13 @@ def _table(w: Writer, step: ir.Table) -> None:
 
 def _density(w: Writer, step: ir.Density) -> None:
     law, axes = w.program.laws[step.law], step.out.axes
-    x = w.operand(step.value, axes)
+    x, shape = w.operand(step.value, axes), w.shape(step.value)
+    if w.run.values[step.value].dim() == 0:  # a number stands for the whole event
+        shape = value_event(step, w.run)
+        text = w.assign("t", f"{w.text(step.value)}.expand({shape})")
+        x = Code(ast.Name(text, ast.Load()), ((), shape, w.run.values[step.value].dtype))
     text = w.inlined(law.moves.log_density, [x], w.params(step.params, axes))
-    event = len(w.shape(step.value)) - law.moves.value_dims
+    event = len(shape) - law.moves.value_dims
     w.put(step.out, "t", _summed(text, len(axes), event))
 
 
@@ -158,7 +161,7 @@ def _closed(w: Writer, step: ir.Closed) -> None:
     else:
         text = w.inlined(function, [], params[0])
     shape, span, lead = plain
-    if not shape and not lead:
+    if not shape:
         try:
             value = float(text)
         except ValueError:

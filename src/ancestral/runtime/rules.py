@@ -12,7 +12,7 @@ from ancestral.core.errors import AncestralError, NetworkError, ShapeError
 from ancestral.core.rng import NOISE
 from ancestral.distributions.closed_forms import closed_entropy, closed_kl
 from ancestral.program import instructions as ir
-from ancestral.runtime.run import ParamSet, Run
+from ancestral.runtime.run import ParamSet, Run, wrong_noise
 
 
 def _together(run: Run, registers: tuple[ir.Register, ...], axes: Axes) -> list[Tensor]:
@@ -149,11 +149,7 @@ def _draw(step: ir.Draw, run: Run) -> Tensor:
     event = _event_of(step.text, step.var, law, found, step.params, run)
     noise = run.noise.get(step.noise)
     if noise is not None and tuple(noise.shape) != (*sizes, *event):
-        raise ShapeError(
-            f"noise={{{step.noise!r}: ...}} has shape {tuple(noise.shape)}, but the draw of "
-            f"{step.text} takes {(*sizes, *event)}: the axes "
-            f"({', '.join(map(str, axes))}) and the event."
-        )
+        raise wrong_noise(step.noise, noise, (*sizes, *event))
     if noise is None:
         like = next((v for v in params.values() if isinstance(v, Tensor)), law.anchor())
         noise = NOISE[law.noise or ""]((*sizes, *event), like, run.generator)
@@ -180,9 +176,15 @@ def _density(step: ir.Density, run: Run) -> Tensor:
     params = run.values[step.params].aligned(step.params.axes, axes)
     x = align(run.values[step.value], step.value.axes, axes)
     if x.dim() == 0:  # a number stands for the whole event
-        found = _event_of(step.text, step.var, law, run.values[step.params], step.params, run)
-        x = x.expand(found[: len(found) + law.moves.value_dims - law.moves.param_dims])
+        x = x.expand(value_event(step, run))
     return sum_event(law.moves.log_density(x, **params), len(axes))
+
+
+def value_event(step: ir.Density, run: Run) -> tuple[int, ...]:
+    """The event shape that a law gives to a value of it."""
+    law, found = run.program.laws[step.law], run.values[step.params]
+    event = _event_of(step.text, step.var, law, found, step.params, run)
+    return event[: len(event) + law.moves.value_dims - law.moves.param_dims]
 
 
 def _closed(step: ir.Closed, run: Run) -> Tensor:
@@ -203,7 +205,12 @@ def _closed(step: ir.Closed, run: Run) -> Tensor:
     if laws[0].moves.param_dims == laws[0].moves.value_dims:
         span = _span(step.text, step.var, span, run.program.shapes.get(step.var, ()))
     span = span[: len(span) - extra]
-    lead = tuple(out.shape[: out.dim() - len(span)]) if out.dim() > len(span) else ()
+    sizes = {
+        a: n
+        for r, s in zip(step.params, sets, strict=True)
+        for a, n in zip(r.axes, s.sizes, strict=True)
+    }
+    lead = tuple(sizes[a] for a in axes)  # a form may leave out the parameters that have the rows
     run.closed[step.out] = form, (tuple(out.shape), span, lead)
     if tuple(out.shape) != (*lead, *span):
         out = out.expand(*lead, *span)

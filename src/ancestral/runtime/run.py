@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ancestral.core.axes import Axes, align
+from ancestral.core.errors import ShapeError
 from ancestral.core.rng import Generator
 from ancestral.program import instructions as ir
 
@@ -60,3 +61,11 @@ class Run:
     def sizes(self, axes: Axes) -> tuple[int, ...]:
         """The sizes of axes: as fixed by the equation or the plan, or as the data has them."""
         return tuple(a.size or self.rows.get(a) or self.batch_n or 1 for a in axes)
+
+
+def wrong_noise(name: str, noise: Tensor, shape: tuple[int, ...]) -> ShapeError:
+    """The error of given noise that would be shared by several draws, or does not fit."""
+    return ShapeError(
+        f"noise={{{name!r}: ...}} has shape {tuple(noise.shape)}, but the draw takes {shape}: its "
+        "axes as program() prints them, then the event."
+    )

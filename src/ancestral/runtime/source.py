@@ -12,8 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ancestral.core.axes import Axes
-
 COUNTER = itertools.count(1)
 
 
@@ -23,7 +21,7 @@ class NoiseOf:
 
     name: str
     kind: str
-    axes: Axes
+    axes: tuple[Any, ...]  # an axis that follows the batch, or a size
     event: tuple[int, ...]
     dtype: torch.dtype
     device: torch.device

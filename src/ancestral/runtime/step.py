@@ -8,8 +8,9 @@ from torch import Tensor
 
 from ancestral.core.rng import NOISE
 from ancestral.program import instructions as ir
+from ancestral.runtime.compiled import Compiled
 from ancestral.runtime.generate import generate
-from ancestral.runtime.run import Run
+from ancestral.runtime.run import Run, wrong_noise
 from ancestral.runtime.source import NoiseOf, Source
 
 
@@ -18,11 +19,15 @@ class Step:
 
     Args:
         run: A run of the program that the interpreter has made on such inputs.
+        compile: Whether ``torch.compile`` makes one graph of it, or the name of its backend.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, compile: bool | str = False) -> None:
         self.source: Source = generate(run)
         self.function: Callable[..., Tensor] = self.source.compile()
+        if compile:
+            backend = compile if isinstance(compile, str) else "inductor"
+            self.function = Compiled(self.function, self._row_dims(run), backend)
         carriers = {
             axis: (step.var, i)
             for step in run.program.steps
@@ -38,6 +43,16 @@ class Step:
         ]
         self._rows = [_size(a, carriers) for a in self.source.rows]
 
+    def _row_dims(self, run: Run) -> list[tuple[int, ...]]:
+        """For each argument the dimensions that follow the batch."""
+        given = {s.var: s.out.axes for s in run.program.steps if isinstance(s, ir.Input)}
+        inputs = [tuple(range(len(given[name]))) for name in self.source.inputs]
+        noise = [
+            tuple(i for i, a in enumerate(n.axes) if not isinstance(a, int))
+            for n in self.source.noise
+        ]
+        return [*inputs, *noise]
+
     def is_current(self) -> bool:
         """Whether the constants that stand in the text as numbers are still what they were."""
         return all(getattr(law, k) is t and t._version == v for law, k, t, v in self._literal)
@@ -48,9 +63,11 @@ class Step:
         args = [data[name] for name in self.source.inputs]
         for name, make, axes, event, like in self._noise:
             noise = given.get(name) if given else None
+            shape = (*(_read(a, run) for a in axes), *event)
             if noise is None:
-                shape = (*(_read(a, run) for a in axes), *event)
                 noise = make(shape, like, run.generator)
+            elif tuple(noise.shape) != shape:
+                raise wrong_noise(name, noise, shape)
             run.drawn[name] = noise
             args.append(noise)
         return self.function(*args, *(_read(a, run) for a in self._rows))
@@ -58,7 +75,7 @@ class Step:
 
 def _size(axis: Any, carriers: dict[Any, tuple[str, int]]) -> Any:
     """How the size of an axis is found: a number, a given value's dimension, or the batch."""
-    return axis.size if axis.size is not None else carriers.get(axis)
+    return axis if isinstance(axis, int) else carriers.get(axis)
 
 
 def _read(size: Any, run: Run) -> int:

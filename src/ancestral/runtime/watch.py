@@ -36,6 +36,8 @@ class Watch:
             self._draw(run, step)
         elif isinstance(step, ir.Closed):
             self._closed(run, step)
+        elif isinstance(step, ir.Params):
+            self._devices(run, step)
 
     def after(self, run: Run, step: ir.Step, value: Any) -> None:
         """Look at the result of one step."""
@@ -76,17 +78,19 @@ class Watch:
                 )
         finite(f"the data {step.var}", value, DataError)
 
-    def _params(self, run: Run, step: ir.Params, value: ParamSet) -> None:
-        law = run.program.laws[step.law]
-        tensors = {**value.rows, **value.fixed}
+    def _devices(self, run: Run, step: ir.Params) -> None:
+        weight = next(torch.nn.Module.parameters(run.program.laws[step.law]), None)
         for r in step.conditions:
             given = run.values[r]
-            weight = next((p for p in torch.nn.Module.parameters(law)), None)
             if weight is not None and weight.device != given.device:
                 raise DeviceError(
                     f"{step.text}: {r.name} is on {given.device}, its parameters are on "
                     f"{weight.device}. Move the batch: {r.name}.to({str(weight.device)!r})."
                 )
+
+    def _params(self, run: Run, step: ir.Params, value: ParamSet) -> None:
+        law = run.program.laws[step.law]
+        tensors = {**value.rows, **value.fixed}
         for key, v in tensors.items():
             domain = law.domains.get(key)
             v = torch.as_tensor(v)

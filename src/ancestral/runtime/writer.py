@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ancestral.core.axes import Axes
+from ancestral.core.axes import Axes, Axis
 from ancestral.program import instructions as ir
 from ancestral.runtime.inline import Inliner
 from ancestral.runtime.operands import Code, Known, NotInlineError, Operand, code
@@ -109,10 +109,21 @@ class Writer:
         return Code(ast.Name(name, ast.Load()), kind)
 
     # -- axes -----------------------------------------------------------------------------------
-    def size(self, axis: Any) -> str:
-        """The size of an axis in the text: a number, or a name for the rows of a batch."""
+    def known_size(self, axis: Axis) -> int | None:
+        """The size of an axis that does not follow the batch: copies, draws, values of a table."""
         if axis.size is not None:
-            return str(axis.size)
+            return axis.size
+        for step in self.program.steps:
+            if isinstance(step, ir.Table) and axis in step.out.axes:
+                rows: int = self.run.values[step.out].shape[0]
+                return rows
+        return None
+
+    def size(self, axis: Axis) -> str:
+        """The size of an axis in the text: a number, or a name for the rows of a batch."""
+        known = self.known_size(axis)
+        if known is not None:
+            return str(known)
         if axis not in self.sizes:
             self.sizes[axis] = f"n{len(self.sizes)}"
         return self.sizes[axis]
@@ -169,7 +180,7 @@ class Writer:
             return f"{name}[0]"
         if len(axes) == 1:
             return name
-        free = [a for a in axes if a.size is None]
+        free = [a for a in axes if self.known_size(a) is None]
         sizes = ["-1" if [a] == free else self.size(a) for a in axes]
         return f"{name}.reshape({', '.join([*sizes, *map(str, event)])})"
 

@@ -1,7 +1,7 @@
 """Checks of derivatives: of the moves, of draws, and at the edge of what parameters may be."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -62,10 +62,7 @@ def gradient_of_draws(case: LawCase) -> None:
     theta = {k: v.clone().requires_grad_() for k, v in case.params.items()}
     mean, variance = law.moves.mean_of(**theta), law.moves.variance_of(**theta)
     for power, moment in ((1, mean), (2, variance + mean**2)):
-        found = torch.autograd.grad((x**power).sum(), list(given.values()), retain_graph=True)
-        exact = torch.autograd.grad(
-            moment.sum(), list(theta.values()), retain_graph=True, materialize_grads=True
-        )
+        found, exact = _slopes((x**power).sum(), given), _slopes(moment.sum(), theta)
         for name, one, wanted in zip(theta, found, exact, strict=True):
             error = 5 * one.std(0) / DRAWS**0.5 + 1e-9
             require(
@@ -74,6 +71,14 @@ def gradient_of_draws(case: LawCase) -> None:
                 f"{wanted.tolist()} +- {error.tolist()}",
             )
     return None
+
+
+def _slopes(value: Tensor, theta: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+    """The derivatives of a number, zero where it does not depend on a tensor."""
+    if not value.requires_grad:
+        return tuple(torch.zeros_like(t) for t in theta.values())
+    tensors = list(theta.values())
+    return torch.autograd.grad(value, tensors, retain_graph=True, materialize_grads=True)
 
 
 def _refuses_gradient(case: LawCase) -> None:
@@ -113,9 +118,7 @@ def extreme_parameters_are_finite(case: LawCase) -> None:
             told = f"{what} at {[(k, v.tolist()) for k, v in params.items()]}"
             require(value.isfinite().all(), f"{told} is {value.tolist()}")
             if value.requires_grad:
-                slopes = torch.autograd.grad(
-                    value.sum(), list(params.values()), retain_graph=True, materialize_grads=True
-                )
+                slopes = _slopes(value.sum(), params)
                 require(all(s.isfinite().all() for s in slopes), f"the gradient of {told}")
 
 

@@ -1,0 +1,88 @@
+"""One graph: fullgraph compilation of every sentence, no recompiles, eager where it cannot."""
+
+import logging
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch._dynamo.utils import counters
+
+from ancestral.core.errors import OptionError
+from ancestral.distributions import Bernoulli
+from ancestral.runtime.interpret import interpret
+from ancestral.runtime.run import Run
+from ancestral.runtime.step import Step
+from tests.runtime.sentences import sentences
+from tests.runtime.test_generate import vae
+
+CASES = sentences()
+UNTRACED = {
+    "gradient penalty": "torch.autograd.grad inside a graph is behind a private switch",
+    "jvp": "forward-mode derivatives cannot be traced with a dynamic number of rows",
+}
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> Any:
+    torch._dynamo.reset()
+    counters.clear()
+    yield
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("name", [n for n in CASES if n not in UNTRACED])
+def test_one_graph_of_equal_value(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    loss, data, options = CASES[name]
+    options = dict(options)
+    batch_n = options.pop("batch_n", None)
+    run, watch = loss.function().prepare(data, None, None, batch_n, options)
+    told = interpret(run, watch)
+    step = Step(run, compile="aot_eager")
+    value = step(Run(run.program, run.data, run.drawn, None, batch_n))
+    assert torch.equal(value, told)
+    assert counters["stats"]["unique_graphs"] == 1
+    assert not caplog.records
+
+
+def test_schedules_and_short_batches_do_not_compile_again() -> None:
+    loss, data, _ = CASES["beta"]
+    function, eager = loss.function(compile="aot_eager"), loss.function()
+    x = data["x"]
+    for rows, beta in [(6, 0.1), (6, 0.2), (6, 0.3), (5, 0.4), (4, 0.5), (3, 0.6), (6, 0.7)]:
+        batch = {"x": x[:rows]}
+        noise = {"z": torch.randn(rows, 3).double()}
+        told = eager(batch, noise=noise, beta=beta)
+        assert torch.equal(function(batch, noise=noise, beta=beta), told)
+    assert counters["stats"]["unique_graphs"] == 1
+
+
+def test_a_network_that_cannot_be_traced_runs_eagerly(caplog: pytest.LogCaptureFixture) -> None:
+    class Opaque(nn.Module):
+        def forward(self, z: Tensor) -> Tensor:
+            torch._dynamo.graph_break()
+            return torch.cat([z, z[:, :1]], 1)
+
+    p = Bernoulli(var=["x"], cond_var=["z"], net=Opaque(), name="p")
+    loss = p.log_prob().mean()
+    data = {"x": torch.ones(4, 3), "z": torch.ones(4, 2)}
+    function = loss.function(compile="aot_eager")
+    with caplog.at_level(logging.WARNING, logger="ancestral"):
+        values = [function(data) for _ in range(3)]
+    assert all(torch.equal(v, loss.eval(data)) for v in values)
+    assert len(caplog.records) == 1
+    assert "running without compilation" in caplog.text
+
+
+def test_unknown_backend() -> None:
+    with pytest.raises(OptionError, match="compile='fast'"):
+        vae().function(compile="fast")
+
+
+@pytest.mark.slow
+def test_inductor() -> None:
+    loss, data, _ = CASES["elbo"]
+    noise = {"z": torch.randn(6, 3).double()}
+    function = loss.function(compile=True)
+    told = function(data, noise=noise)
+    torch.testing.assert_close(function(data, noise=noise), told, rtol=1e-6, atol=1e-6)

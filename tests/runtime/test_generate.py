@@ -1,0 +1,210 @@
+"""The generated step equals the interpreter to the bit, and its text is what runs."""
+
+import ast
+import gc
+import re
+import weakref
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ancestral.distributions import Bernoulli, Normal
+from ancestral.losses import KL, E
+from ancestral.runtime.interpret import interpret
+from ancestral.runtime.run import Run
+from ancestral.runtime.source import Source
+from ancestral.runtime.step import Step
+from tests.runtime.sentences import Case, sentences
+
+CASES = sentences()
+
+
+def runs(case: Case) -> tuple[Run, Run, Step]:
+    """An interpreter's run, a run of the step on the same noise, the step."""
+    loss, data, options = case
+    options = dict(options)
+    batch_n = options.pop("batch_n", None)
+    function = loss.function()
+    run, watch = function.prepare(data, None, None, batch_n, options)
+    interpret(run, watch)
+    step = Step(run)
+    return run, Run(run.program, run.data, run.drawn, None, batch_n), step
+
+
+def parameters(run: Run) -> list[nn.Parameter]:
+    modules: list[Any] = [*run.program.laws, *(f.net for f in run.program.functions)]
+    found = [p for m in modules if isinstance(m, nn.Module) for p in nn.Module.parameters(m)]
+    return list({id(p): p for p in found}.values())
+
+
+def gradients(value: Tensor, params: list[nn.Parameter]) -> list[Tensor | None]:
+    if not value.requires_grad:
+        return []
+    return list(torch.autograd.grad(value.sum(), params, allow_unused=True))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_step_equals_interpreter(name: str) -> None:
+    run, again, step = runs(CASES[name])
+    told = run.values[run.program.result]
+    value = step(again)
+    assert torch.equal(value, told)
+    assert value.shape == told.shape
+    params = parameters(run)
+    for ours, theirs in zip(gradients(value, params), gradients(told, params), strict=True):
+        assert (ours is None) == (theirs is None)
+        if ours is not None:
+            torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_step_takes_any_number_of_rows(name: str) -> None:
+    loss, data, options = CASES[name]
+    function = loss.function()
+    function(data, **options)
+    more = {k: torch.cat([v, v[:1]]) for k, v in data.items()}
+    torch.manual_seed(1)
+    function(more, **options)  # a new shape is interpreted, and checked
+    torch.manual_seed(1)
+    value = function(more, **options)
+    assert len(function._steps) == 1
+    torch.manual_seed(1)
+    assert torch.equal(loss.function()(more, **options), value)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_text_is_straight_line(name: str) -> None:
+    """No loop, no interpreter, no user's string, and one call per network and conditions."""
+    step = runs(CASES[name])[2]
+    tree = ast.parse(step.source.text)
+    banned = (ast.For, ast.While, ast.ListComp, ast.DictComp, ast.Lambda, ast.Try, ast.Import)
+    assert not [n for n in ast.walk(tree) if isinstance(n, banned)]
+    strings = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)} - {None}
+    assert {s for s in strings if isinstance(s, str)} <= {
+        "loc",
+        "scale",
+        "logits",
+        "probs",
+        "none",
+    }
+    assert "interpret" not in step.source.text
+    calls = re.findall(r"= (net\d+)\((.*)\)", step.source.text)
+    assert len(calls) == len(set(calls))
+
+
+def vae(x: str = "x", z: str = "z") -> Any:
+    torch.manual_seed(0)
+    prior = Normal(loc=0.0, scale=1.0, var=[z], features_shape=[2], name="p_0")
+    p = Bernoulli(var=[x], cond_var=[z], net=nn.Linear(2, 3), name="p")
+    q = Normal(var=[z], cond_var=[x], net=nn.Linear(3, 4), name="q")
+    return (E(q, p.log_prob()) - KL(q, prior)).mean()
+
+
+def test_text_of_a_vae() -> None:
+    """What an expert would write: one fused kernel for the Bernoulli, no dead arithmetic."""
+    text = vae().source({"x": torch.ones(4, 3)})
+    assert text == (
+        "def make(net0, net1):\n"
+        "    def loss(x0, noise0):\n"
+        "        out0 = net0(x0)\n"
+        "        loc0 = out0['loc']\n"
+        "        scale0 = out0['scale']\n"
+        "        z0 = loc0 + scale0 * noise0\n"
+        "        out1 = net1(z0)\n"
+        "        logits0 = out1['logits']\n"
+        "        t0 = (-F.binary_cross_entropy_with_logits(logits0, x0, "
+        "reduction='none')).sum(1)\n"
+        "        t1 = (0.5 * (scale0 * scale0 + loc0 * loc0 - 1.0) - scale0.log()).sum(1)\n"
+        "        t2 = t0 - t1\n"
+        "        t3 = t2.mean(0)\n"
+        "        return t3\n"
+        "    return loss\n"
+    )
+
+
+def test_what_runs_is_the_text() -> None:
+    """One constant changed in the text changes the value."""
+    run, again, step = runs((vae(), {"x": torch.ones(4, 3)}, {}))
+    source = step.source
+    changed = Source(**{**vars(source), "text": source.text.replace("- 1.0", "- 3.0")})
+    assert changed.text != source.text
+    value, other = step(again), changed.compile()(run.data["x"], run.drawn["z"])
+    torch.testing.assert_close(other - value, torch.tensor(2.0))
+
+
+HOSTILE = [
+    "x'] + evil['",
+    "import os",
+    "__builtins__",
+    "лог",
+    "a b",
+    'q"""',
+    "x\n    return 0",
+    "lambda",
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_names_never_reach_the_text(name: str) -> None:
+    loss = vae(x=name)
+    data = {name: torch.ones(4, 3)}
+    function = loss.function()
+    torch.manual_seed(1)
+    first = function(data)
+    torch.manual_seed(1)
+    assert torch.equal(function(data), first)
+    assert function.source() == vae().source({"x": torch.ones(4, 3)})
+
+
+def test_weights_are_live_and_freed() -> None:
+    loss = vae()
+    function = loss.function()
+    x = {"x": torch.ones(4, 3)}
+    noise = {"z": torch.zeros(4, 2)}
+    function(x, noise=noise)
+    before = function(x, noise=noise)
+    decoder = function.program().laws[1]
+    with torch.no_grad():
+        for p in nn.Module.parameters(decoder):
+            p.add_(0.5)
+    after = function(x, noise=noise)
+    assert not torch.equal(before, after)
+    gone = weakref.ref(decoder)
+    del loss, function, decoder, p, before, after
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_constant_that_changes_is_read_again() -> None:
+    prior = Normal(loc=0.0, scale=1.0, var=["z"], features_shape=[2], name="p_0")
+    function = prior.log_prob().function()
+    z = {"z": torch.ones(3, 2)}
+    function(z), function(z)
+    other = Normal(loc=1.0, scale=1.0, var=["z"], features_shape=[2], name="p_0")
+    prior.load_state_dict(other.state_dict())
+    expected = other.log_prob().eval(z)
+    assert torch.equal(function(z), expected)
+    assert torch.equal(function(z), expected)
+
+
+def test_an_error_in_the_text_shows_its_line() -> None:
+    class Breaks(nn.Module):
+        broken = False
+
+        def forward(self, z: Tensor) -> Tensor:
+            if self.broken:
+                raise KeyError("broken")
+            return torch.cat([z, z[:, :1]], 1)
+
+    net = Breaks()
+    p = Bernoulli(var=["x"], cond_var=["z"], net=net, name="p")
+    function = p.log_prob().mean().function()
+    data = {"x": torch.ones(4, 3), "z": torch.ones(4, 2)}
+    function(data)
+    net.broken = True
+    with pytest.raises(KeyError, match="broken") as caught:
+        function(data)
+    lines = [str(entry.statement) for entry in caught.traceback]
+    assert any("out0 = net0(x1)" in line or "out0 = net0(x0)" in line for line in lines)
