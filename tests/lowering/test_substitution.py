@@ -167,7 +167,7 @@ def test_inputs_are_the_free_variables_in_order():
     assert E(posterior(), z).mean().input_var == ["x"]
     assert KL(posterior(), prior()).input_var == ["x"]
     assert likelihood().log_prob().input_var == ["x", "z"]
-    with pytest.raises(MissingVariableError, match="did you mean 'x'"):
+    with pytest.raises(MissingVariableError, match="needs a value for x. Given: X"):
         elbo().eval({"X": torch.ones(3)})
 
 

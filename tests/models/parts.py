@@ -101,9 +101,7 @@ def hand_steps(
 def draws(steps: int, w: Parts, seed: int = 1) -> list[Tensor]:
     """Base noise of z for a number of steps."""
     g = torch.Generator().manual_seed(seed)
-    return [
-        torch.randn(len(w.x), LATENT, dtype=w.x.dtype, generator=g) for _ in range(steps)
-    ]
+    return [torch.randn(len(w.x), LATENT, dtype=w.x.dtype, generator=g) for _ in range(steps)]
 
 
 def weights(module: nn.Module, prefix: str = "") -> dict[str, Tensor]:

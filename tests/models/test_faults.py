@@ -81,7 +81,7 @@ def test_a_term_that_overflows():
 
 
 def test_weights_that_an_earlier_step_has_spoilt():
-    """The loss at step 1 is finite, its gradient is not: the next step says which weight it was."""
+    """The first loss is finite, its gradient is not: the next step says which weight it was."""
 
     class Root(nn.Module):
         def __init__(self) -> None:

@@ -74,7 +74,7 @@ def test_each_module_gets_its_own_flag_back():
 
 
 def test_flags_come_back_after_an_error():
-    model, encoder, decoder, x = noisy()
+    model, encoder, _, x = noisy()
     encoder.norm.eval()
     with pytest.raises(RuntimeError):
         model.test({"x": x[:, :5]})
@@ -84,7 +84,7 @@ def test_flags_come_back_after_an_error():
 
 
 def test_train_leaves_the_modes_inside_a_law_alone():
-    model, encoder, decoder, x = noisy()
+    model, encoder, _, x = noisy()
     encoder.norm.eval()  # frozen statistics
     before = weights(encoder.norm)["running_mean"]
     model.train({"x": x})

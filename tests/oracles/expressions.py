@@ -278,6 +278,8 @@ class Evaluation:
     ) -> Value:
         """The integrand summed over a table, or with the score function's gradient."""
         if draw.is_table:
+            if draw.axis not in body.axes:
+                return body  # the probabilities sum to one
             weight = self._log_density(factor, env)
             (w, b), axes = lined_up([weight, body])
             assert draw.axis is not None
@@ -365,6 +367,8 @@ class Evaluation:
 
     def _rows_reduced(self, e: Expr, v: Value, env: Mapping[str, Value]) -> Value:
         rows = [a for a in v.axes if a[0] == "n"]
+        if any(a[0] == "table" for a in v.axes):
+            raise UnspecifiedError("rows are reduced before a table is summed")
         if rows:
             return self._reduced(e[0], v, rows[0])
         names = free(e[1], self.laws)

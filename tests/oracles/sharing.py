@@ -235,24 +235,22 @@ class Plates:
         """The given variables whose rows an expression has."""
         nothing = frozenset[str]()
         if e[0] == "E":
-            own = {n for n in free(e, self.laws)}
-            own_data = {
+            given = {
                 v
                 for f in e[1]["factors"]
                 if self.laws[f["law"]]["family"] == "data"
                 for v in f["var"]
             }
-            kept = nothing.union(*(seen.get(n, nothing) for n in own))
-            every = kept | (own_data & set(self.parent))
-            follows = every or nothing.union(
-                *(seen.get(n, nothing) for n in free(e, self.laws, data=True))
-            )
+            ahead = nothing.union(*(seen.get(n, nothing) for n in conditions(e[1])))
+            kept = nothing.union(*(seen.get(n, nothing) for n in free(e, self.laws)))
+            every = free(e, self.laws, data=True)
+            follows = kept | (given & set(self.parent))
+            follows = follows or nothing.union(*(seen.get(n, nothing) for n in every))
             inside = {**seen, **dict.fromkeys(visible(e[1]), follows)}
-            every |= self._rows(e[2], inside)
-            every |= nothing.union(*(seen.get(n, nothing) for n in conditions(e[1])))
+            found = ahead | (given & set(self.parent)) | self._rows(e[2], inside)
             if kept:
-                return every
-            self._meet(every)
+                return found
+            self._meet(found)
             return nothing
         if e[0] == "let":
             bound = {name: self._rows(b, seen) for name, b in e[1]}
@@ -408,12 +406,15 @@ class Sharing:
 
     def _row(self, e: Expr, env: dict[str, Known]) -> Axis:
         """The rows that a draw without conditions follows."""
-        names = free(e, self.laws, data=True)
-        found = {a for n in names for a in self._known(n, env).axes if a[0] == "n"}
-        found = found or {("n", p) for p in self.plates.all()}
-        if len(found) > 1:
+        every = {("n", plate) for plate in self.plates.all()} or {("n", "")}
+        for names in (conditions(e[1]), free(e, self.laws, data=True)):
+            found = {a for n in names for a in self._known(n, env).axes if a[0] == "n"}
+            if len(found) == 1:
+                return found.pop()
+            every = found or every
+        if len(every) > 1:
             raise UnspecifiedError("an unconditional draw could follow the rows of two plates")
-        return found.pop() if found else ("n", "")
+        return every.pop()
 
     def _take(
         self,

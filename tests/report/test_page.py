@@ -1,12 +1,16 @@
 """report.html: complete, offline, inert."""
 
+import dataclasses
 import re
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from markupsafe import Markup
 
+from ancestral.distributions import Normal
+from ancestral.losses import KL
 from ancestral.report import Page, Picture, Result, environment, png, write_page
 from ancestral.report.curves import curves_svg
 
@@ -41,6 +45,7 @@ def page(word: str = "word") -> Page:
         model=word, results=[Result(word, -1.234, 0.056, word, 1000, word, 1.0, word)],
         notes=[word], curves={word: [(1, 2.0), (2, 1.0)]}, curves_label=word,
         pictures=[picture], settings={word: {word: word}}, files={word: word},
+        mathml=word, laws=[word], graph=word, source=word,
     )  # fmt: skip
 
 
@@ -81,6 +86,26 @@ def test_hostile_text_is_shown_and_not_run(tmp_path):
     assert "<script" not in text
     assert "<img src=x" not in text
     assert "{{ 7*7 }}" in text  # neither is it a template
+
+
+def test_equation_and_graph_are_drawn_and_do_not_leave_the_page(tmp_path):
+    prior = Normal(var=["z"], loc=0.0, scale=1.0, name=HOSTILE)
+    q = Normal(var=["z"], cond_var=[HOSTILE], loc=HOSTILE, scale=1.0, name="q")
+    loss = KL(q, prior)
+    math, law, graph = map(Markup, (loss.mathml(), q.mathml(), loss.graph()))
+    drawn = dataclasses.replace(page(HOSTILE), mathml=math, laws=[law], graph=graph)
+    text, tags = rendered(drawn, tmp_path)
+    names = [tag for tag, _ in tags.found]
+    assert names.count("math") == 2
+    assert names.count("svg") == 2  # the graph and the curves
+    assert set(names) & {"script", "a", "iframe"} == set()
+    assert [a["src"][:5] for t, a in tags.found if t == "img"] == ["data:"]
+    assert text.count("<math") == 2
+
+
+def test_without_mathml_the_text_stands_in_its_place(tmp_path):
+    text, _ = rendered(Page("t", "d", "2026-01-01", "E[f]", "l", "p"), tmp_path)
+    assert '<div class="equation">E[f]</div>' in text
 
 
 def test_an_empty_page_is_a_page(tmp_path):

@@ -42,7 +42,7 @@ def test_one_graph_of_equal_value(name: str, caplog: pytest.LogCaptureFixture) -
     value = step(Run(run.program, run.data, run.drawn, None, batch_n))
     assert torch.equal(value, told)
     assert counters["stats"]["unique_graphs"] == 1
-    assert not caplog.records
+    assert not [r for r in caplog.records if r.name == "ancestral"]
 
 
 def test_schedules_and_short_batches_do_not_compile_again() -> None:
@@ -70,7 +70,7 @@ def test_a_network_that_cannot_be_traced_runs_eagerly(caplog: pytest.LogCaptureF
     with caplog.at_level(logging.WARNING, logger="ancestral"):
         values = [function(data) for _ in range(3)]
     assert all(torch.equal(v, loss.eval(data)) for v in values)
-    assert len(caplog.records) == 1
+    assert len([r for r in caplog.records if r.name == "ancestral"]) == 1
     assert "running without compilation" in caplog.text
 
 

@@ -19,6 +19,9 @@ from ancestral.runtime.step import Step
 from tests.runtime.sentences import Case, sentences
 
 CASES = sentences()
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*torch.jit.script.*:DeprecationWarning"  # torch's own forward-mode derivatives
+)
 
 
 def runs(case: Case) -> tuple[Run, Run, Step]:
@@ -90,7 +93,7 @@ def test_text_is_straight_line(name: str) -> None:
         "none",
     }
     assert "interpret" not in step.source.text
-    calls = re.findall(r"= (net\d+)\((.*)\)", step.source.text)
+    calls = re.findall(r"= (net\d+\(.*\))", step.source.text)
     assert len(calls) == len(set(calls))
 
 
@@ -108,12 +111,9 @@ def test_text_of_a_vae() -> None:
     assert text == (
         "def make(net0, net1):\n"
         "    def loss(x0, noise0):\n"
-        "        out0 = net0(x0)\n"
-        "        loc0 = out0['loc']\n"
-        "        scale0 = out0['scale']\n"
+        "        loc0, scale0 = net0(x0)\n"
         "        z0 = loc0 + scale0 * noise0\n"
-        "        out1 = net1(z0)\n"
-        "        logits0 = out1['logits']\n"
+        "        logits0 = net1(z0)\n"
         "        t0 = (-F.binary_cross_entropy_with_logits(logits0, x0, "
         "reduction='none')).sum(1)\n"
         "        t1 = (0.5 * (scale0 * scale0 + loc0 * loc0 - 1.0) - scale0.log()).sum(1)\n"
@@ -207,4 +207,4 @@ def test_an_error_in_the_text_shows_its_line() -> None:
     with pytest.raises(KeyError, match="broken") as caught:
         function(data)
     lines = [str(entry.statement) for entry in caught.traceback]
-    assert any("out0 = net0(x1)" in line or "out0 = net0(x0)" in line for line in lines)
+    assert any("logits0 = net0(" in line for line in lines)

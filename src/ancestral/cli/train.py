@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import typer
+from markupsafe import Markup
 
 from ancestral._version import __version__
 from ancestral.cli.failures import INTERRUPTED
@@ -205,6 +206,7 @@ def run_page(
 ) -> Page:
     """The report's content."""
     texts = readings(recipe)
+    laws = [law for law in (recipe.generative, recipe.posterior) if law is not None]
     epochs = [line for line in read_metrics(folder / "metrics.jsonl") if line["event"] == "epoch"]
     seconds = [line["seconds"] for line in read_metrics(folder / "metrics.jsonl")
                if line["event"] == "trained"]  # fmt: skip
@@ -236,4 +238,15 @@ def run_page(
             "Environment": config.environment,
         },
         files=FILES,
+        mathml=Markup(recipe.objective.mathml()),
+        laws=[Markup(law.mathml()) for law in laws if len(law.factors) > 1],
+        graph=Markup(recipe.objective.graph()),
+        source=step_source(recipe, data, config),
     )
+
+
+def step_source(recipe: Recipe, data: ImageData, config: RunConfig) -> str:
+    """The text of the training step, as it is generated for two rows of the data."""
+    device, dtype = torch.device(config.training.device), getattr(torch, config.training.dtype)
+    batch = place_data({recipe.observed: data.test["x"][:2]}, device, dtype)
+    return recipe.model.loss.source(batch)

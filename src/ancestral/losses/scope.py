@@ -72,6 +72,11 @@ def inputs(node: Any) -> Names:
     return free(node, data=True)
 
 
+def data_names(node: Any) -> Names:
+    """The variables that empirical laws read."""
+    return _ordered(name for name, given in _mentions(node) if given)
+
+
 def _check_names(node: Any, names: Mapping[str, Any], method: str) -> None:
     known = free(node)
     for name in names:

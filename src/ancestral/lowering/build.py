@@ -167,9 +167,12 @@ class Builder:
 
 
 def law_key(law: Law) -> Hashable:
-    """What makes two laws one: the object, or equal constants of a frozen law of one family."""
-    constants = law.constants() if law.domains else None  # without parameters: a network's values
-    if constants is None:
+    """What makes two laws one: the object; of a family whose parameters are all numbers or values
+    of conditions, these.
+    """
+    numbers = law.numbers
+    if not law.domains or not law.is_complete or {*numbers, *law.bound} != {*law.given}:
         return id(law)
-    shape = law.declared_shape
-    return (type(law), law.moves, law.name, tuple(sorted(constants.items())), shape)
+    bound = {key: law.cond_var.index(name) for key, name in law.bound.items()}
+    sources = (*sorted(numbers.items()), *sorted(bound.items()))
+    return (type(law), law.moves, law.name, sources, len(law.cond_var), law.declared_shape)

@@ -6,8 +6,8 @@ from typing import Any
 
 from ancestral.core.axes import Axis, union
 from ancestral.distributions.base import Factor
-from ancestral.losses.apply import Apply, Grad, Jvp
-from ancestral.losses.node import Node, Value
+from ancestral.losses.apply import Apply, Grad, Jvp, Norm
+from ancestral.losses.node import Let, Node, Value
 from ancestral.lowering.build import VALUE, Builder, Flow, Sum
 from ancestral.lowering.draws import Counts, Ledger, Path
 from ancestral.lowering.plates import plates
@@ -67,11 +67,12 @@ class Lowering:
         register = self.build.register(value)
         if value.kind != VALUE:
             return register
+        squeeze = from_functions(node, self.scalars)
         return self.build.emit(
             ("scalar", register),
             register.name,
             register.axes,
-            lambda out: ir.Scalar(out, register, from_functions(node), label(node), other),
+            lambda out: ir.Scalar(out, register, squeeze, label(node), other),
         )
 
     def value(self, name: str, scope: Scope) -> ir.Register:
@@ -120,11 +121,14 @@ class Lowering:
         )
 
 
-def from_functions(node: Node) -> bool:
-    """Whether a value is made of functions' outputs alone: then an event (1,) is one number."""
-    if isinstance(node, Apply):
+def from_functions(node: Node, scalars: frozenset[str]) -> bool:
+    """Whether a value is made of functions' outputs and numbers: an event (1,) is one number."""
+    if isinstance(node, (Apply, Norm)):
         return True
-    return not isinstance(node, (Value, Grad, Jvp)) and all(map(from_functions, node.children))
+    if isinstance(node, Value):
+        return node.name in scalars
+    below = (node.arg,) if isinstance(node, Let) else node.children
+    return not isinstance(node, (Grad, Jvp)) and all(from_functions(c, scalars) for c in below)
 
 
 def label(node: Node) -> ir.Label:

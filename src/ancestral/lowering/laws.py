@@ -13,7 +13,7 @@ from ancestral.estimators.base import Estimator
 from ancestral.estimators.score import Score
 from ancestral.losses.chain import ClosedForm
 from ancestral.losses.prob import Expectation, LogProb, Prob
-from ancestral.losses.scope import free
+from ancestral.losses.scope import data_names, free
 from ancestral.lowering.build import LOSS, CutPath, Flow, Sum, law_key
 from ancestral.lowering.context import Lowering, Scope, factor_label, label
 from ancestral.printing import loss as loss_text
@@ -94,24 +94,26 @@ def expectation(lw: Lowering, node: Expectation, scope: Scope) -> Sum:
             )
     if scope.depth == 0:
         lw.bound.update({d.factor.var[0]: d.value for d in drawn})
-    means = [d.axis for d in drawn if d.axis is not None and d.axis in inner_sum.axes]
-    if row in inner_sum.axes and not _keeps_rows(lw, node, scope):
+    means = [d.axis for d in drawn if d.axis is not None]
+    if not _keeps_rows(lw, node, scope):
         means.append(row)
-    if not means and all(d.estimator is None for d in drawn):
+    if not set(means) & set(inner_sum.axes) and all(d.estimator is None for d in drawn):
         return inner_sum  # a sum in an expectation meets the terms beside it
     body = _estimate(lw, lw.build.register(inner_sum), drawn, replace(inside, path=()))
     for axis in dict.fromkeys(means):
-        if axis in body.axes:  # a table is summed already
+        if axis in body.axes:  # a table is summed already; its weights may have brought axes
             body = lw.build.reduce("mean", axis, body)
     return Sum({body: 1.0})
 
 
 def _row_axis(lw: Lowering, node: Expectation, scope: Scope) -> Axis:
-    """The rows that an unconditional draw follows: those of what the expectation mentions."""
+    """The rows that an unconditional draw follows: of the law's conditions, of all it mentions."""
     found: set[Axis] = set()
-    for name in free(node, data=True):
-        axes = _axes(lw, name, scope)
-        found |= {a for a in axes if a.kind == ROW}
+    for names, data in ((node.law.cond_var, ()), (free(node), data_names(node))):
+        rows = {a for name in names for a in _axes(lw, name, scope) if a.kind == ROW}
+        found = rows | {lw.plates[name] for name in data if name in lw.plates} or found
+        if len(found) == 1:
+            break
     if not found:
         found = set(lw.plates.values())
     if len(found) > 1:

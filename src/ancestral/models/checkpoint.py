@@ -155,12 +155,13 @@ def _read(folder: Path) -> Manifest:
             raise
         raise CheckpointError(f"{path} cannot be read: {error}.") from error
     version = found.get("format_version") if isinstance(found, dict) else None
-    if type(version) is int and version != FORMAT_VERSION:
+    is_number = type(version) is int  # True and 1.0 equal 1
+    if is_number and version != FORMAT_VERSION:
         raise CheckpointError(
             f"{path} has format version {version}, this release reads {FORMAT_VERSION}. Use the "
             "release that wrote it, or save the model again."
         )
-    manifest = _manifest(found)
+    manifest = _manifest(found) if is_number else None
     if manifest is None:
         raise CheckpointError(f"{path} is not a manifest of Model.save; it is damaged.")
     return manifest
@@ -169,7 +170,7 @@ def _read(folder: Path) -> Manifest:
 def _manifest(found: Any) -> Manifest | None:
     """The manifest in what was read, if it is exactly one: nothing more, nothing less."""
     match found:
-        case {"format_version": 1, "loss": str(loss), "files": dict(files)} if len(found) == 3:
+        case {"format_version": _, "loss": str(loss), "files": dict(files)} if len(found) == 3:
             pass
         case _:
             return None

@@ -50,6 +50,7 @@ class Model:
         clip_grad_norm: Largest norm of the whole gradient.
         clip_grad_value: Largest absolute entry of the gradient.
         retain_graph: Passed on to ``backward``.
+        compile: Whether ``torch.compile`` makes one graph of the loss; or the name of a backend.
 
     Raises:
         TrainingError: If the loss is not one number, or mentions a law that is not trained.
@@ -74,7 +75,9 @@ class Model:
         clip_grad_norm: float | None = None,
         clip_grad_value: float | None = None,
         retain_graph: bool = False,
+        compile: bool | str = False,
     ) -> None:
+        self.compile = compile
         self.distributions = nn.ModuleList(modules_to_train(loss, distributions))
         self.clip_grad_norm = _limit("clip_grad_norm", clip_grad_norm)
         self.clip_grad_value = _limit("clip_grad_value", clip_grad_value)
@@ -104,7 +107,7 @@ class Model:
             if not isinstance(given, Node):
                 raise OptionError(f"set_loss takes losses, got {type(given).__name__}.")
         check_all_trained(loss, self.distributions)
-        steps = {"train": LossFunction(loss, trained={id(p) for p in self.trained})}
+        steps = {"train": self._function(loss)}
         if test_loss is not loss:
             steps["test"] = LossFunction(test_loss)
         scalars = frozenset(value_names(loss))
@@ -145,7 +148,7 @@ class Model:
             loss = self.loss if which == "train" else self.test_loss
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", PlugInWarning)  # said when the model was built
-                self._steps[which] = LossFunction(loss, trained={id(p) for p in self.trained})
+                self._steps[which] = self._function(loss)
         return self._steps[which]
 
     def _notice_freezing(self) -> None:
@@ -167,6 +170,11 @@ class Model:
                     "so it would never be updated. Give it to the optimizer, or freeze it with "
                     "requires_grad_(False)."
                 )
+
+    def _function(self, loss: Any) -> LossFunction:
+        """The step that trains on a loss."""
+        trained = {id(p) for p in self.trained}
+        return LossFunction(loss, trained=trained, compile=self.compile)
 
     # -- one step -------------------------------------------------------------------------------
     def train(

@@ -3,7 +3,8 @@
 Observed variables are shaded, latent ones white, deterministic ones have a double outline. Laws of
 the generative model are solid arrows, laws of inference dashed ones. A rounded frame is a plate,
 its axis and size in the corner. Attributes carry the look, so that a page's style sheet may change
-it by class (``node``, ``observed``, ``edge``, ``plate``, ``label``); nothing has an id.
+it by class (``node``, ``observed``, ``edge``, ``plate``, ``variable``, ``remark``). Nothing has an
+id, so that many may stand on one page.
 """
 
 import math
@@ -38,7 +39,7 @@ def draw(graphs: Mapping[str, Any]) -> str:
         parts.append(f'<g transform="translate({shift:.1f} {top - box.top:.1f})">{body}</g>')
         height = top + box.bottom - box.top
         if title:
-            parts.append(_text(title, left + width / 2, MARGIN + 14, 15, "title", "middle"))
+            parts.append(_text(title, left + width / 2, MARGIN + 14, 15, "remark", "middle"))
         if legend:
             x, y = left + (width - length) / 2, height + LEGEND - 6
             parts.append(f'<g transform="translate({x:.1f} {y:.1f})">{legend}</g>')
@@ -90,7 +91,7 @@ def _node(v: Any, layout: Layout, data: Mapping[str, Any]) -> str:
         f'<g class="node {kind}{" deterministic" if twice else ""}">'
         f"<title>{_title(v)}: {kind}{', deterministic' if twice else ''}</title>"
         f'<ellipse {shape} rx="{half:.1f}" ry="{RADIUS:.1f}" fill="{fill}" stroke-width="1.3"/>'
-        f"{inner}{_text(_short(v.name), x, y + 6, SIZE, 'name', 'middle', v.value)}</g>"
+        f"{inner}{_text(_short(v.name), x, y + 6, SIZE, 'variable', 'middle', v.value)}</g>"
     )
 
 
@@ -100,7 +101,7 @@ def _frame(frame: Frame) -> str:
         f'<rect class="plate" x="{box.left:.1f}" y="{box.top:.1f}" '
         f'width="{box.right - box.left:.1f}" height="{box.bottom - box.top:.1f}" rx="9" '
         f'fill="none" stroke="{SOFT}" stroke-width="1"/>'
-        + _text(frame.label, box.right - 8, box.bottom - 7, 12, "label", "end")
+        + _text(frame.label, box.right - 8, box.bottom - 7, 12, "remark", "end")
     )
 
 
@@ -120,7 +121,7 @@ def _width(name: str, size: float) -> float:
     """About how wide a name is drawn."""
     head, *tail = name_parts(name)
     sub = ",".join(GREEK.get(part, part) for part in tail)
-    return size * (0.55 * len(GREEK.get(head, head)) + 0.4 * len(sub))
+    return size * (0.66 * len(GREEK.get(head, head)) + 0.46 * len(sub))
 
 
 def _text(
@@ -128,7 +129,7 @@ def _text(
 ) -> str:
     """A name: letters italic, words upright, what follows an underscore a subscript."""
     head, *tail = name_parts(name)
-    fill = {"name": INK}.get(kind, SOFT)
+    fill = INK if kind == "variable" else SOFT
     spans = _span(head)
     if tail:
         below = ",".join(GREEK.get(part, part) for part in tail)
@@ -243,7 +244,7 @@ def _legend(graph: Any) -> tuple[str, float]:
         x += 32
         shown = [_short(n) for n in names[:5]] + (["…"] if len(names) > 5 else [])
         for name in shown:
-            parts.append(_text(name, x, 0, 14, "label", "start"))
+            parts.append(_text(name, x, 0, 14, "remark", "start"))
             x += _width(name, 14) + 9
         x += 12
     return "".join(parts), x - 21

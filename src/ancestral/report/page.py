@@ -1,7 +1,8 @@
 """report.html: one run on one page that opens offline, mails and archives well.
 
-Pictures are data URIs, curves are inline SVG, there is no script, and a content security policy
-keeps the browser from asking for anything. Every text is escaped by jinja2 (autoescape).
+Equations are MathML, the graphical model and the curves inline SVG, pictures data URIs; there is
+no script, and a content security policy keeps the browser from asking for anything. Every text is
+escaped by jinja2 (autoescape); markup of our own making says so by its type.
 """
 
 import os
@@ -88,6 +89,12 @@ class Page:
         pictures: samples, reconstructions, latent space.
         settings: section -> name -> value, from the configuration.
         files: name -> what it holds.
+        mathml: the objective as MathML; `equation` stands in its place if there is none.
+        laws: the laws' equations as MathML.
+        graph: the objective's graphical model as SVG.
+        source: the straight-line PyTorch that ran.
+
+    Equations and graph are markup, `Markup(objective.mathml())`: a plain string is shown as text.
     """
 
     title: str
@@ -104,6 +111,10 @@ class Page:
     pictures: Sequence[Picture] = ()
     settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    mathml: str | Markup = ""
+    laws: Sequence[str | Markup] = ()
+    graph: str | Markup = ""
+    source: str = ""
 
 
 def write_page(page: Page, path: Path) -> None:

@@ -54,9 +54,8 @@ def _params(w: Writer, step: ir.Params) -> None:
     for key in law.given:
         if key in law.bound:
             r = step.conditions[law.cond_var.index(law.bound[key])]
-            names.rows[key] = Code(
-                ast.Name(w.aligned(w.text(r), r.axes, axes, w.shape(r)), ast.Load())
-            )
+            text = w.aligned(w.text(r), r.axes, axes, w.shape(r))
+            (names.rows if axes else names.fixed)[key] = Code(ast.Name(text, ast.Load()))
         elif isinstance(raw[key], Tensor):
             text = w.assign(_stem(key), f"{w.bind('law', law)}.{key}")
             kind = ((), tuple(raw[key].shape), raw[key].dtype)
@@ -67,9 +66,10 @@ def _params(w: Writer, step: ir.Params) -> None:
     rest = [k for k in raw if k not in law.given]
     if rest:
         args = ", ".join(w.folded(step.conditions, axes))
-        out = w.assign("out", f"{w.network(law)}({args})")
-        for key in rest:
-            _output(w, step, names, key, f"{out}[{key!r}]", found, raw[key])
+        outputs = [w.fresh(_stem(key)) for key in rest]
+        w.lines.append(f"{', '.join(outputs)} = {w.network(law, tuple(rest))}({args})")
+        for key, text in zip(rest, outputs, strict=True):
+            _output(w, step, names, key, text, found, raw[key])
     _expand_fixed(w, step, names, found)
 
 
@@ -80,13 +80,19 @@ def _output(
     axes = step.out.axes
     event = tuple(found.rows[key].shape[len(axes) :]) if key in found.rows else ()
     if key not in found.rows or not isinstance(raw, Tensor) or raw.dim() != 1 + len(event):
-        kind = ((), tuple(raw.shape), raw.dtype) if isinstance(raw, Tensor) else NUMBER
-        names.fixed[key] = Code(ast.Name(w.assign(_stem(key), text), ast.Load()), kind)
+        fixed = found.fixed.get(key, raw)
+        kind = ((), tuple(fixed.shape), fixed.dtype) if isinstance(raw, Tensor) else NUMBER
+        if isinstance(raw, Tensor) and step.conditions and fixed.dim() < raw.dim():
+            text = f"{text}[0]"  # the conditions have no rows: the network saw one
+        names.fixed[key] = Code(ast.Name(text, ast.Load()), kind)
         return
+    whole = text
     if axes and raw.shape[0] == 1 and math.prod(found.sizes) != 1:
-        text = f"{text}.expand({', '.join(['*'.join(map(w.size, axes)), *map(str, event)])})"
-    text = w.unfolded(text, axes, event)
-    names.rows[key] = Code(ast.Name(w.assign(_stem(key), text), ast.Load()))
+        whole = f"{whole}.expand({', '.join(['*'.join(map(w.size, axes)), *map(str, event)])})"
+    whole = w.unfolded(whole, axes, event)
+    if whole != text:
+        w.lines.append(f"{text} = {whole}")
+    names.rows[key] = Code(ast.Name(text, ast.Load()))
 
 
 def _expand_fixed(w: Writer, step: ir.Params, names: Names, found: ParamSet) -> None:
@@ -97,10 +103,8 @@ def _expand_fixed(w: Writer, step: ir.Params, names: Names, found: ParamSet) -> 
         sizes = ", ".join([*map(w.size, step.out.axes), *map(str, event)])
         text = literal(names.fixed.pop(key))
         if not text.isidentifier():
-            law = w.program.laws[step.law]
-            text = w.bind(
-                "c", torch.as_tensor(float(text), dtype=value.dtype, device=law.anchor().device)
-            )
+            constant = torch.as_tensor(float(text), dtype=value.dtype, device=value.device)
+            text = w.bind("c", constant)
         names.rows[key] = Code(
             ast.Name(w.assign(_stem(key), f"{text}.expand({sizes})"), ast.Load())
         )
@@ -153,7 +157,6 @@ def _summed(text: str, axes: int, event: int) -> str:
 
 def _closed(w: Writer, step: ir.Closed) -> None:
     axes = step.out.axes
-    laws = [w.program.laws[i] for i in step.laws]
     function, plain = w.run.closed[step.out]
     params = [w.params(r, axes) for r in step.params]
     if step.which == "kl":
@@ -167,7 +170,7 @@ def _closed(w: Writer, step: ir.Closed) -> None:
         except ValueError:
             pass
         else:
-            like = laws[0].anchor()
+            like = w.run.values[step.out]
             constant = torch.tensor(value, dtype=like.dtype, device=like.device)
             text = w.bind("c", constant)
     if shape != (*lead, *span):

@@ -219,7 +219,7 @@ def _event(law: Any, found: ParamSet, params: ir.Register) -> tuple[int, ...] | 
 
 def finite(what: str, value: Any, error: type[Exception] = SupportError) -> None:
     """Raise if a result is not finite, naming the row."""
-    if not isinstance(value, Tensor) or not value.is_floating_point():
+    if not isinstance(value, Tensor) or not value.is_floating_point() or value.is_meta:
         return
     holds = torch.isfinite(value)
     if bool(holds.all()):

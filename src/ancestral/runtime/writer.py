@@ -1,7 +1,6 @@
 """What writing a program's text needs: names, sizes of axes, folding, inlined moves."""
 
 import ast
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -73,10 +72,10 @@ class Writer:
             self.bound[id(value)] = (self.fresh(stem), value)
         return self.bound[id(value)][0]
 
-    def network(self, law: Any) -> str:
-        """The name of the one call into a law: its conditions by position."""
+    def network(self, law: Any, keys: tuple[str, ...]) -> str:
+        """The name of the one call into a law."""
         if law not in self.networks:
-            self.networks[law] = by_position(law)
+            self.networks[law] = by_position(law, keys)
         return self.bind("net", self.networks[law])
 
     def _emit(self, statement: ast.stmt) -> None:
@@ -217,18 +216,19 @@ class Writer:
         self.names[register] = expression if is_name else self.assign(stem, expression)
 
 
-def by_position(law: Any) -> Callable[..., Any]:
-    """The law as a function of its conditions in order; the law itself where that is the same."""
-    own = type(law).forward
-    names = list(inspect.signature(own).parameters)[1:]
-    if names == law.cond_var:
-        call: Callable[..., Any] = law
-        return call
+def by_position(law: Any, keys: tuple[str, ...]) -> Callable[..., Any]:
+    """The one call into a law: conditions by position in, parameters in order out."""
+    names = tuple(law.cond_var)
+    first = keys[0]
 
-    def network(*conditions: Tensor) -> Any:
-        return law(**dict(zip(law.cond_var, conditions, strict=True)))
+    def one(*conditions: Tensor) -> Any:
+        return law(**dict(zip(names, conditions, strict=True)))[first]
 
-    return network
+    def several(*conditions: Tensor) -> Any:
+        out = law(**dict(zip(names, conditions, strict=True)))
+        return [out[key] for key in keys]
+
+    return one if len(keys) == 1 else several
 
 
 def literal(operand: Operand) -> str:
