@@ -1,31 +1,30 @@
 """Every estimator of ``ancestral.estimators``: the mean of its gradient is the exact gradient.
 
 Estimators are found by walking the modules: one in a new file is tested without a word here.
-There is no sampling: every outcome of the noise stands in a row of its own with its probability
-(discrete laws), or every node of a Gauss-Hermite rule with its weight (normal laws, polynomials),
-so that the mean over all draws is a weighted sum of rows, exact to rounding.
+There is no sampling: every outcome of the noise stands in a row of its own, weighted by its
+probability (discrete laws), or every node of a Gauss-Hermite rule by its weight (normal laws and
+polynomials), so that the mean over all draws is a sum over rows, exact to rounding.
 """
 
 import importlib
 import inspect
 import itertools
 import pkgutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import ancestral.estimators as package
 from ancestral.core.errors import GradientError, OptionError
-from ancestral.distributions import Bernoulli, Categorical, Normal
 from ancestral.estimators.base import Estimator
 from ancestral.losses import E, Function, values
-from ancestral.program import instructions as ir
+from tests.contracts.outcomes import PROBLEMS, Problem, every_outcome, f64, normal
 
-f64 = torch.float64
+x, w, z = values("x w z")
 
 
 def members() -> list[type[Estimator]]:
@@ -40,7 +39,7 @@ def members() -> list[type[Estimator]]:
 
 
 def instances() -> Iterator[Estimator]:
-    """Each estimator with each option that its constructor has."""
+    """Each estimator, with each option that its constructor has."""
     for family in members():
         options = inspect.signature(family).parameters
         yield family()
@@ -57,253 +56,6 @@ def instances() -> Iterator[Estimator]:
 ESTIMATORS = list(instances())
 
 
-# -- problems ---------------------------------------------------------------------------------------
-class Free(nn.Module):
-    """A network that returns its own parameters in every row; conditions shift them."""
-
-    def __init__(self, size: int, start: Any) -> None:
-        super().__init__()
-        self.theta = nn.Parameter(torch.as_tensor(start, dtype=f64))
-        self.weight = nn.Parameter(torch.linspace(-0.7, 0.9, size, dtype=f64))
-
-    def forward(self, *given: Tensor) -> Tensor:
-        shift = sum(g.flatten(1).sum(-1, keepdim=True) for g in given)
-        return self.theta + self.weight * shift
-
-
-def bernoulli(name: str, cond: list[str], start: list[float]) -> Bernoulli:
-    net = Free(len(start), start)
-    return Bernoulli(var=[name], cond_var=cond, net=net, name=f"q_{name}")
-
-
-def categorical(name: str, cond: list[str], start: list[float], **options: Any) -> Categorical:
-    net = Free(len(start), start)
-    return Categorical(var=[name], cond_var=cond, net=net, name=f"q_{name}", **options)
-
-
-def normal(name: str, cond: list[str], start: list[float]) -> Normal:
-    net = Free(len(start), start)
-
-    def split(*given: Tensor) -> dict[str, Tensor]:
-        loc, log_scale = net(*given).chunk(2, -1)
-        return {"loc": loc, "scale": log_scale.exp()}
-
-    class Net(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.net = net
-
-        def forward(self, *given: Tensor) -> dict[str, Tensor]:
-            return split(*given)
-
-    return Normal(var=[name], cond_var=cond, net=Net(), name=f"q_{name}")
-
-
-def curve(*given: Tensor) -> Tensor:
-    """A function of all components that is no sum of functions of each."""
-    flat = torch.cat([g.flatten(1).to(f64) for g in given], -1)
-    ramp = torch.linspace(0.5, 1.5, flat.shape[-1], dtype=f64)
-    s = (flat * ramp).sum(-1)
-    return 0.3 * s**2 - 0.8 * s + 1.1
-
-
-F = Function(curve, name="f")
-a, b, z = values("a b z")
-
-
-class Problem:
-    """An objective, its laws, and how to sum it exactly."""
-
-    def __init__(self, write: Callable[..., Any], *laws: Any, over: Any = None) -> None:
-        self.laws = laws
-        self.over = over if over is not None else laws[0]
-        self.write = write
-
-    def loss(self, chosen: Estimator, *, scored: tuple[int, ...] = ()) -> Any:
-        """The objective with the estimator of the laws; others are enumerated or pathwise."""
-        keys = [self.laws[i] for i in scored] if scored else self.laws
-        return self.write(*self.laws).estimate(dict.fromkeys(keys, chosen))
-
-    @property
-    def parameters(self) -> list[nn.Parameter]:
-        return [p for law in self.laws for p in law.parameters()]
-
-
-def problems() -> dict[str, Callable[[], Problem]]:
-    """Name -> a fresh problem over discrete laws with few outcomes."""
-
-    def three_bits() -> Problem:
-        return Problem(lambda q: E(q, F(values("a"))), bernoulli("a", ["x"], [0.3, -1.0, 0.8]))
-
-    def entropy() -> Problem:
-        return Problem(
-            lambda q: E(q, F(a) - 0.7 * q.log_prob()), bernoulli("a", ["x"], [0.3, -1.0])
-        )
-
-    def classes() -> Problem:
-        return Problem(lambda q: E(q, F(a) * F(a)), categorical("a", ["x"], [0.3, -1.0, 0.8, 0.1]))
-
-    def by_index() -> Problem:
-        q = categorical("a", ["x"], [0.3, -1.0, 0.8], onehot=False)
-        return Problem(lambda q: E(q, F(a).exp()), q)
-
-    def joint() -> Problem:
-        return Problem(
-            lambda q, r: E(q * r, F(a, b)),
-            bernoulli("a", ["x"], [0.3, -0.6]), bernoulli("b", ["a"], [0.5]),
-        )  # fmt: skip
-
-    def nested() -> Problem:
-        return Problem(
-            lambda q, r: E(q, F(a) + 2 * E(r, F(a, b) - r.log_prob())),
-            bernoulli("a", ["x"], [0.3]), bernoulli("b", ["a"], [0.5]),
-        )  # fmt: skip
-
-    def squared() -> Problem:
-        return Problem(
-            lambda q: E(q, F(a)) ** 2 - 0.5 * E(q, F(a) + 1), bernoulli("a", ["x"], [0.3])
-        )
-
-    def mixed() -> Problem:
-        return Problem(
-            lambda q, r: E(q * r, F(a, b)),
-            categorical("a", ["x"], [0.3, -0.2]), bernoulli("b", ["a"], [0.5]),
-        )  # fmt: skip
-
-    def conditions_only() -> Problem:
-        """The second law's density carries the gradient to the first one's parameters."""
-        return Problem(
-            lambda q, r: E(q * r, F(b)),
-            bernoulli("a", ["x"], [0.3]), bernoulli("b", ["a"], [0.5, -0.4]),
-        )  # fmt: skip
-
-    return {k: v for k, v in locals().items() if callable(v)}
-
-
-DISCRETE = problems()
-
-
-# -- every outcome ----------------------------------------------------------------------------------
-def outcomes(law: Any) -> Tensor:
-    """The noise of each value of one draw, shape ``(values, *event)``."""
-    size = law.net.theta.shape[-1]
-    if isinstance(law, Bernoulli):
-        return torch.tensor(list(itertools.product((0.0, 1.0), repeat=size)), dtype=f64)
-    return 1e6 * torch.eye(size, dtype=f64)
-
-
-def value_of(law: Any, noise: Tensor) -> Tensor:
-    """The value that noise stands for."""
-    if isinstance(law, Bernoulli):
-        return (noise == 0).to(f64)
-    return noise.argmax(-1) if not law.onehot else (noise > 0).to(f64)
-
-
-def log_density(law: Any, value: Tensor, given: Tensor) -> Tensor:
-    """The log density of values by hand, any leading axes."""
-    lead = torch.broadcast_shapes(value.shape[: value.dim() - _event(law)], given.shape[:-1])
-    eta = law.net.theta + law.net.weight * given.sum(-1, keepdim=True)
-    eta = eta.expand(*lead, eta.shape[-1])
-    if isinstance(law, Bernoulli):
-        return -nn.functional.softplus(eta * (1 - 2 * value)).sum(-1)
-    value = nn.functional.one_hot(value, eta.shape[-1]) if not law.onehot else value
-    return (value * eta.log_softmax(-1)).sum(-1)
-
-
-def _event(law: Any) -> int:
-    return 0 if isinstance(law, Categorical) and not law.onehot else 1
-
-
-def every_outcome(loss: Any, laws: tuple[Any, ...]) -> tuple[dict[str, Tensor], Tensor]:
-    """The noise of every outcome, one per row, and the probability of each."""
-    by_var = {law.var[0]: law for law in laws}
-    steps = [s for s in loss.program().steps if isinstance(s, ir.Draw)]
-    choices = []
-    for s in steps:
-        count = int(np.prod([a.size for a in s.out.axes if a.size]))
-        choices += [range(len(outcomes(by_var[s.var])))] * count
-    index = torch.tensor(list(itertools.product(*choices))).reshape(-1, len(choices))
-    noise: dict[str, Tensor] = {}
-    drawn: dict[str, Tensor] = {}
-    log_p = torch.zeros(len(index), dtype=f64)
-    at = 0
-    for s in steps:
-        law, plan = by_var[s.var], [a.size for a in s.out.axes if a.size]
-        count = int(np.prod(plan))
-        picked = outcomes(law)[index[:, at : at + count]]  # (rows, plan, event)
-        at += count
-        noise[s.noise] = picked.movedim(0, 1).reshape(*plan, len(index), *picked.shape[2:])
-        drawn[s.var] = value_of(law, noise[s.noise])
-        parent = law.cond_var[0]
-        given = torch.ones(len(index), 1, dtype=f64) if parent == "x" else drawn[parent].to(f64)
-        given = given[..., None] if parent != "x" and _event(by_var[parent]) == 0 else given
-        each = log_density(law, drawn[s.var], given)
-        log_p = log_p + each.sum(tuple(range(each.dim() - 1)))
-    return noise, log_p.exp().detach()
-
-
-def exact(problem: Problem) -> tuple[Tensor, list[Tensor]]:
-    """The objective and its gradient by summing over all values, in plain torch."""
-    first, *rest = problem.laws
-    every = [value_of(law, outcomes(law)) for law in problem.laws]
-    rows = list(itertools.product(*(range(len(v)) for v in every)))
-    picked = [v[[r[i] for r in rows]] for i, v in enumerate(every)]
-    log_q = []
-    for law, value in zip(problem.laws, picked, strict=True):
-        given = torch.ones(len(rows), 1, dtype=f64) if law is first else picked[0].to(f64)
-        log_q.append(log_density(law, value, given))
-    p = sum(log_q).exp()
-    value = BY_HAND[problem.name](p, log_q, picked)
-    return value, list(torch.autograd.grad(value, problem.parameters, allow_unused=True))
-
-
-BY_HAND: dict[str, Callable[[Tensor, list[Tensor], list[Tensor]], Tensor]] = {
-    "three_bits": lambda p, _, v: (p * curve(*v)).sum(),
-    "entropy": lambda p, log, v: (p * (curve(*v) - 0.7 * log[0])).sum(),
-    "classes": lambda p, _, v: (p * curve(*v) ** 2).sum(),
-    "by_index": lambda p, _, v: (p * curve(v[0][:, None]).exp()).sum(),
-    "joint": lambda p, _, v: (p * curve(*v)).sum(),
-    "nested": lambda p, log, v: (p * (curve(v[0]) + 2 * (curve(*v) - log[1]))).sum(),
-    "squared": lambda p, _, v: (p * curve(*v)).sum() ** 2 - 0.5 * (p * (curve(*v) + 1)).sum(),
-    "mixed": lambda p, _, v: (p * curve(*v)).sum(),
-    "conditions_only": lambda p, _, v: (p * curve(v[1])).sum(),
-}
-
-
-def mean_gradient(loss: Any, problem: Problem) -> tuple[Tensor, list[Tensor]]:
-    """The mean value and gradient over every outcome of the noise."""
-    noise, p = every_outcome(loss, problem.laws)
-    function = (values("w") * loss).sum().function()
-    batch = {"x": torch.ones(len(p), 1, dtype=f64), "w": p}
-    assert p.sum().item() == pytest.approx(1.0, abs=1e-12)
-    for _ in range(2):  # the interpreter, then the generated step
-        value = function(batch, noise=noise)
-        found = torch.autograd.grad(value, problem.parameters, allow_unused=True)
-    return value, list(found)
-
-
-def close(found: list[Tensor], wanted: list[Tensor]) -> None:
-    for one, other in zip(found, wanted, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
-    assert sum(g.abs().sum().item() for g in wanted) > 0.05
-
-
-@pytest.mark.parametrize("name", DISCRETE)
-@pytest.mark.parametrize("chosen", ESTIMATORS, ids=repr)
-def test_the_mean_gradient_is_exact_for_discrete_laws(chosen: Estimator, name: str) -> None:
-    problem = DISCRETE[name]()
-    problem.name = name
-    if chosen.how == "path":
-        with pytest.raises(GradientError, match=r"Enumerate\(\) or Score"):
-            problem.loss(chosen).program()
-        return
-    loss = problem.loss(chosen)
-    value, found = mean_gradient(loss, problem)
-    expected, wanted = exact(problem)
-    assert value.item() == pytest.approx(expected.item(), abs=1e-12)  # the objective's value
-    close(found, wanted)
-
-
 def test_estimators_are_found() -> None:
     names = {family.__name__ for family in members()}
     assert {"Pathwise", "Score", "Enumerate"} <= names
@@ -311,16 +63,205 @@ def test_estimators_are_found() -> None:
     assert sum(getattr(e, "baseline", None) is not None for e in ESTIMATORS) >= 2
 
 
-@pytest.mark.parametrize("order", [(0,), (1,)])
-def test_one_law_enumerated_and_the_other_scored(order: tuple[int, ...]) -> None:
-    scored, table = (next(e for e in ESTIMATORS if e.how == how) for how in ("cut", "table"))
-    for name in ("joint", "nested", "mixed", "conditions_only"):
-        problem = DISCRETE[name]()
-        problem.name = name
+def mean_over_outcomes(loss: Any, problem: Problem) -> tuple[Tensor, list[Tensor]]:
+    """The mean value and mean gradient."""
+    noise, p = every_outcome(loss, problem.laws)
+    assert p.sum().item() == pytest.approx(1.0, abs=1e-12)
+    function = (w * loss).sum().function()
+    batch = {"x": torch.ones(len(p), 1, dtype=f64), "w": p}
+    for _ in range(2):  # the interpreter, then the generated step
+        value = function(batch, noise=noise)
+        found = torch.autograd.grad(value, problem.parameters)
+    return value, list(found)
+
+
+def close(found: list[Tensor], wanted: list[Tensor]) -> None:
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+        assert other.abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize("chosen", ESTIMATORS, ids=repr)
+def test_the_mean_gradient_is_exact_for_discrete_laws(chosen: Estimator, name: str) -> None:
+    problem = PROBLEMS[name]()
+    loss = problem.loss.estimate(dict.fromkeys(problem.laws, chosen))
+    if chosen.how == "path":
+        with pytest.raises(GradientError, match=r"Enumerate\(\) or Score"):
+            loss.program()
+        return
+    if name in ("three_bits", "classes") and (chosen.draws or 0) > 2:
+        return  # too many outcomes to be quick
+    value, found = mean_over_outcomes(loss, problem)
+    expected, wanted = problem.exact()
+    assert value.item() == pytest.approx(expected.item(), abs=1e-12)
+    close(found, wanted)
+
+
+@pytest.mark.parametrize("enumerated", [0, 1])
+@pytest.mark.parametrize("name", ["joint", "nested", "mixed", "through_a_condition"])
+def test_one_law_enumerated_and_the_other_estimated(name: str, enumerated: int) -> None:
+    table = next(e for e in ESTIMATORS if e.how == "table")
+    for chosen in (e for e in ESTIMATORS if e.how == "cut" and (e.draws or 0) < 3):
+        problem = PROBLEMS[name]()
         laws = problem.laws
-        choices = {laws[order[0]]: scored, laws[1 - order[0]]: table}
-        loss = problem.write(*laws).estimate(choices)
-        value, found = mean_gradient_of_some(loss, problem)
-        expected, wanted = exact(problem)
+        loss = problem.loss.estimate({laws[enumerated]: table, laws[1 - enumerated]: chosen})
+        value, found = mean_over_outcomes(loss, problem)
+        expected, wanted = problem.exact()
         assert value.item() == pytest.approx(expected.item(), abs=1e-12)
         close(found, wanted)
+
+
+# -- normal laws ------------------------------------------------------------------------------------
+def rule(nodes: int, draws: int) -> tuple[Tensor, Tensor]:
+    """A product rule for standard normal noise: nodes ``(draws, rows, 1)``, weights ``(rows,)``."""
+    points, weights = np.polynomial.hermite_e.hermegauss(nodes)
+    weights = weights / weights.sum()
+    index = list(itertools.product(range(nodes), repeat=draws))
+    noise = torch.tensor(points[np.array(index)].T.copy())[..., None]
+    return noise, torch.tensor(weights[np.array(index)].prod(1))
+
+
+@pytest.mark.parametrize("chosen", ESTIMATORS, ids=repr)
+def test_the_mean_gradient_is_exact_for_a_normal_law(chosen: Estimator) -> None:
+    """E[z^3 - z^2 + log q] = m^3 + 3 m s^2 - m^2 - s^2 - log s - (1 + log 2 pi) / 2."""
+    q = normal("z", "x", [0.4, -0.3])
+    cube = Function(lambda v: v[:, 0] ** 3 - v[:, 0] ** 2, name="f")
+    loss = E(q, cube(z) + q.log_prob()).estimate({q: chosen})
+    if chosen.how == "table":
+        with pytest.raises(OptionError, match="cannot be enumerated"):
+            loss.program()
+        return
+    count = loss.program().draws["z"].axes[0].size or 1
+    noise, weights = rule(8, count)
+    function = (w * loss).sum().function()
+    batch = {"x": torch.ones(len(weights), 1, dtype=f64), "w": weights}
+    noise = noise if count > 1 else noise[0]
+    parameters = list(q.parameters())
+    for _ in range(2):
+        value = function(batch, noise={"z": noise})
+        found = list(torch.autograd.grad(value, parameters))
+    m, log_s = q.net.free(torch.ones(1, 1, dtype=f64))[0]
+    s = log_s.exp()
+    exact = m**3 + 3 * m * s**2 - m**2 - s**2 - log_s - 0.5 - 0.5 * np.log(2 * np.pi)
+    assert value.item() == pytest.approx(exact.item(), abs=1e-10)
+    close(found, list(torch.autograd.grad(exact, parameters)))
+
+
+def test_the_score_of_a_normal_law_is_not_mixed_with_its_path() -> None:
+    """d/d log s of E[-z^2 / 2] at s = 1 is -1; score and path in one term gave +0.91."""
+    q = normal("z", "x", [0.0, 0.0])
+    body = Function(lambda v: -0.5 * v[:, 0] ** 2, name="f")(z)
+    score = next(e for e in ESTIMATORS if e.how == "cut" and e.draws is None)
+    noise, weights = rule(8, 1)
+    batch = {"x": torch.zeros(len(weights), 1, dtype=f64), "w": weights}
+    for loss in (E(q, body).estimate({q: score}), E(q, body, reparam=False), E(q, body)):
+        value = (w * loss).sum().eval(batch, noise={"z": noise[0]})
+        (slope,) = torch.autograd.grad(value, q.net.free.theta)
+        torch.testing.assert_close(slope, torch.tensor([0.0, -1.0], dtype=f64))
+
+
+def test_a_discrete_draw_before_a_pathwise_one() -> None:
+    """E over y of E over z given y: the path goes through z, the score through y."""
+    from tests.contracts.outcomes import bernoulli
+
+    q_y, q_z = bernoulli("a", "x", [0.3]), normal("z", "a", [0.4, -0.3])
+    square = Function(lambda y, v: (v[:, 0] + y[:, 0]) ** 2, name="f")
+    body = square(values("a"), z)
+    parameters = [*q_y.parameters(), *q_z.parameters()]
+    points, weights = rule(6, 1)
+
+    def exact() -> Tensor:
+        y = torch.tensor([[0.0], [1.0]], dtype=f64)
+        p = torch.stack([1 - q_y.net(y[:1] + 1)[0, 0].sigmoid(), q_y.net(y[:1] + 1)[0, 0].sigmoid()])
+        m, log_s = q_z.net.free(y).unbind(-1)
+        return (p * ((m + y[:, 0]) ** 2 + (2 * log_s).exp())).sum()
+
+    wanted = list(torch.autograd.grad(exact(), parameters))
+    for loss in (E(q_y, E(q_z, body)), E(q_y * q_z, body)):
+        for chosen in (e for e in ESTIMATORS if e.how == "cut" and e.draws is None):
+            planned = loss.estimate({q_y: chosen})
+            bits = torch.tensor([0.0, 1.0], dtype=f64).repeat_interleave(len(weights))
+            on = q_y.net(torch.ones(1, 1, dtype=f64))[0, 0].sigmoid().detach()
+            p = torch.where(bits == 0, on, 1 - on) * weights.repeat(2)
+            noise = {"a": bits[:, None], "z": points[0].repeat(2, 1)}
+            batch = {"x": torch.ones(len(p), 1, dtype=f64), "w": p}
+            value = (w * planned).sum().eval(batch, noise=noise)
+            assert value.item() == pytest.approx(exact().item(), abs=1e-10)
+            close(list(torch.autograd.grad(value, parameters)), wanted)
+        for chosen in (e for e in ESTIMATORS if e.how == "table"):
+            planned = loss.estimate({q_y: chosen})
+            batch = {"x": torch.ones(len(weights), 1, dtype=f64), "w": weights}
+            noise = {"z": points[0].expand(2, -1, 1)}
+            value = (w * planned).sum().eval(batch, noise=noise)
+            assert value.item() == pytest.approx(exact().item(), abs=1e-10)
+            close(list(torch.autograd.grad(value, parameters)), wanted)
+
+
+# -- variance, values -------------------------------------------------------------------------------
+def spread(chosen: Estimator, name: str) -> float:
+    """The variance of the gradient, summed over parameters, exactly."""
+    problem = PROBLEMS[name]()
+    loss = problem.loss.estimate(dict.fromkeys(problem.laws, chosen))
+    noise, p = every_outcome(loss, problem.laws)
+    rows = loss.eval({"x": torch.ones(len(p), 1, dtype=f64)}, noise=noise)
+    each = torch.autograd.grad(
+        rows, problem.parameters[0], torch.eye(len(p), dtype=f64), is_grads_batched=True
+    )[0]
+    mean = (p[:, None] * each).sum(0)
+    return float((p[:, None] * (each - mean) ** 2).sum())
+
+
+@pytest.mark.parametrize("name", ["entropy", "by_index", "joint"])
+def test_a_leave_one_out_baseline_lowers_the_variance(name: str) -> None:
+    from ancestral.losses import LeaveOneOut, Score
+
+    plain, reduced = spread(Score(draws=2), name), spread(Score(LeaveOneOut(), draws=2), name)
+    assert reduced < 0.7 * plain
+    assert plain == pytest.approx(spread(Score(), name) / 2)  # two independent draws
+
+
+@pytest.mark.parametrize("chosen", [e for e in ESTIMATORS if e.how != "path"], ids=repr)
+def test_the_value_of_a_step_is_the_objectives(chosen: Estimator) -> None:
+    """What an estimator adds has no value: row by row the body at the draws, to the bit."""
+    problem = PROBLEMS["by_index"]()
+    loss = problem.loss.estimate({problem.laws[0]: chosen})
+    noise, p = every_outcome(loss, problem.laws)
+    batch = {"x": torch.ones(len(p), 1, dtype=f64)}
+    value = loss.eval(batch, noise=noise)
+    with torch.no_grad():
+        detached = loss.detach().eval(batch, noise=noise)
+    assert torch.equal(value, detached)
+    if chosen.how == "cut":
+        same = E(problem.laws[0].detach(), problem.loss.body, sample_shape=chosen.draws)
+        assert torch.equal(value, same.eval(batch, noise=noise))
+
+
+def test_mistakes_in_estimators() -> None:
+    from ancestral.losses import Enumerate, LeaveOneOut, Pathwise, Score
+
+    problem = PROBLEMS["three_bits"]()
+    q, batch = problem.laws[0], {"x": torch.ones(2, 1, dtype=f64)}
+    with pytest.raises(OptionError, match="at least two draws"):
+        problem.loss.estimate({q: Score(LeaveOneOut())}).eval(batch)
+    with pytest.raises(OptionError, match="LeaveOneOut"):
+        Score(baseline=3.0)
+    with pytest.raises(OptionError, match="is no estimator"):
+        problem.loss.estimate({q: "score"})
+    with pytest.raises(OptionError, match="nothing draws 'c'"):
+        problem.loss.estimate({"c": Score()})
+    with pytest.raises(OptionError, match="draws nothing from"):
+        problem.loss.estimate({normal("z", "x", [0.0, 0.0]): Score()})
+    with pytest.raises(OptionError, match=r"copies cannot be enumerated"):
+        E(q.iid(k=2), values("a").mean("k")).estimate({q: Enumerate()}).program()
+    for wrong in (0, -1, 1.5, True):
+        for family in (Score, Pathwise):
+            with pytest.raises(OptionError, match="draws="):
+                family(draws=wrong)
+    with pytest.raises(TypeError):
+        Enumerate(draws=3)  # type: ignore[call-arg]
+    twice = PROBLEMS["joint"]()
+    other = E(q, values("a").detach()) if False else None
+    assert other is None
+    by_name = twice.loss.estimate({"a": Enumerate(), "b": Score()})
+    assert by_name.eval(batch).shape == (2,)

@@ -1,7 +1,7 @@
 """Mistakes: the walk-through with one line changed, and what the user reads.
 
 Each text is golden: ``python -m tests.errors.test_mistakes`` rewrites the file
-``tests/golden/mistakes.txt`` after a change that is meant; read the difference before it is committed.
+``tests/golden/mistakes.txt`` after a change that is meant; read the difference first.
 """
 
 import sys
@@ -18,7 +18,17 @@ from torch import Tensor, nn
 
 from ancestral.core.errors import AncestralError
 from ancestral.distributions import Bernoulli, Categorical, Deterministic, Normal
-from ancestral.losses import KL, E, KullbackLeibler, Parameter, values
+from ancestral.losses import (
+    KL,
+    E,
+    Enumerate,
+    KullbackLeibler,
+    LeaveOneOut,
+    Parameter,
+    Pathwise,
+    Score,
+    values,
+)
 from ancestral.models import Model
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "mistakes.txt"
@@ -262,9 +272,77 @@ def tuple_in_fit(w: Any) -> None:
 
 
 def estimator_for_nobody(w: Any) -> None:
-    from ancestral.losses import Score
-
     w.elbo.estimate({"y": Score()})
+
+
+def rows_against_batch_n(w: Any) -> None:
+    w.q.sample({"x": w.x}, batch_n=4)
+
+
+def log_prob_of_another_width(w: Any) -> None:
+    w.prior.get_log_prob({"z": torch.zeros(8, 3)})
+
+
+def integrate_out_everything(w: Any) -> None:
+    w.prior.marginalize_var("z")
+
+
+def copies_of_no_size(w: Any) -> None:
+    w.q.iid(k=0)
+
+
+def enumerate_a_continuous_law(w: Any) -> None:
+    w.elbo.estimate({w.q: Enumerate()}).mean().eval({"x": w.x})
+
+
+def pathwise_of_a_discrete_law(w: Any) -> None:
+    c = Categorical(var=["z"], cond_var=["x"], net=nn.Linear(6, 2), name="c")
+    E(c, w.p.log_prob()).estimate({c: Pathwise()}).mean().eval({"x": w.x})
+
+
+def baseline_from_one_draw(w: Any) -> None:
+    w.elbo.estimate({w.q: Score(LeaveOneOut())}).mean().eval({"x": w.x})
+
+
+def axis_by_number(w: Any) -> None:
+    w.elbo.mean(0)
+
+
+def power_of_a_loss(w: Any) -> None:
+    w.elbo**w.elbo
+
+
+def clamp_without_bounds(w: Any) -> None:
+    w.elbo.clamp()
+
+
+def noise_of_nobody(w: Any) -> None:
+    w.elbo.mean().eval({"x": w.x}, noise={"eps": torch.zeros(8, 2)})
+
+
+def free_variable_that_is_not(w: Any) -> None:
+    w.elbo.replace_var(z="u")
+
+
+def batch_that_is_no_dict(w: Any) -> None:
+    Model(loss=-w.elbo.mean()).train(w.x)
+
+
+def unequal_rows_in_fit(w: Any) -> None:
+    loss = -(values("r") * w.elbo).mean()
+    Model(loss=loss).fit({"x": w.x, "r": torch.ones(4)}, epochs=1, progress=False)
+
+
+def folder_that_is_no_model(w: Any) -> None:
+    Model(loss=-w.elbo.mean()).load("nowhere")
+
+
+def network_of_another_width(w: Any) -> None:
+    w.elbo.mean().eval({"x": torch.ones(8, 5)})
+
+
+def backend_that_is_none(w: Any) -> None:
+    w.elbo.mean().function(compile="fast")
 
 
 MISTAKES: dict[str, Callable[[Any], None]] = {
@@ -300,7 +378,7 @@ def test_message(name: str) -> None:
 
 def test_each_message_says_what_to_do() -> None:
     texts = sections()
-    assert len(texts) == len(MISTAKES) >= 15
+    assert len(texts) == len(MISTAKES) >= 45
     assert len(set(texts.values())) == len(texts)
     assert "nothing" not in texts.values()
 

@@ -275,7 +275,7 @@ def in_memory(axes: set[Axis] | frozenset[Axis]) -> tuple[Axis, ...]:
 
     def place(axis: Axis) -> tuple[Any, ...]:
         newest_first = -axis[1] if axis[0] in ("table", "draws") else 0
-        return rank[axis[0]], newest_first, str(axis[1])
+        return rank[axis[0]], newest_first, str(axis[1]), axis[2:]
 
     return tuple(sorted(axes, key=place))
 

@@ -45,7 +45,7 @@ def union(*axes: Iterable[Axis]) -> Axes:
         ['k', 'n']
     """
     every = {axis for group in axes for axis in group}
-    return tuple(sorted(every, key=lambda a: (a.kind, -a.age, a.name)))
+    return tuple(sorted(every, key=lambda a: (a.kind, -a.age, a.name, a.size or 0)))
 
 
 def align(value: torch.Tensor, have: Axes, want: Axes) -> torch.Tensor:

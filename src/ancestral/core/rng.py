@@ -19,7 +19,9 @@ def normal(shape: Sequence[int], like: torch.Tensor, generator: Generator = None
 def uniform(shape: Sequence[int], like: torch.Tensor, generator: Generator = None) -> torch.Tensor:
     """Uniform noise in the open interval (0, 1): neither end is ever drawn."""
     u = torch.rand(tuple(shape), dtype=like.dtype, device=like.device, generator=generator)
-    return u.clamp(min=torch.finfo(u.dtype).tiny)  # torch.rand draws from [0, 1)
+    # torch.rand draws from [0, 1) in steps of eps / 2; a zero stands for the middle of its step, so
+    # that both tails of a law are as long
+    return u.clamp(min=torch.finfo(u.dtype).eps / 4)
 
 
 def gumbel(shape: Sequence[int], like: torch.Tensor, generator: Generator = None) -> torch.Tensor:

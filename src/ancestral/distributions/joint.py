@@ -110,24 +110,26 @@ def detach(dist: Distribution) -> Joint:
 
 def check_product(factors: tuple[Factor, ...]) -> None:
     """Raise if the conditions of the factors form a cycle."""
-    parent = {v: f for f in factors for v in f.var}
+    parents = {v: f for f in factors for v in f.var}
     state: dict[int, str] = {}
-
-    def visit(factor: Factor, path: tuple[Factor, ...]) -> None:
-        if state.get(id(factor)) == "done":
-            return
-        if state.get(id(factor)) == "open":
-            loop = path[path.index(factor) :]
-            raise VariableError(
-                f"{' '.join(f.text for f in loop)} is a cycle: "
-                f"{' needs '.join([*(f.var[0] for f in loop), loop[0].var[0]])}. In a product "
-                "each variable is drawn after its conditions; drop or rename one of these laws."
-            )
-        state[id(factor)] = "open"
-        for c in factor.cond_var:
-            if c in parent:
-                visit(parent[c], (*path, factor))
-        state[id(factor)] = "done"
-
     for factor in factors:
-        visit(factor, ())
+        _visit(factor, (), parents, state)
+
+
+def _visit(
+    factor: Factor, path: tuple[Factor, ...], parents: dict[str, Factor], state: dict[int, str]
+) -> None:
+    if state.get(id(factor)) == "done":
+        return
+    if state.get(id(factor)) == "open":
+        loop = path[path.index(factor) :]
+        raise VariableError(
+            f"{' '.join(f.text for f in loop)} is a cycle: "
+            f"{' needs '.join([*(f.var[0] for f in loop), loop[0].var[0]])}. In a product "
+            "each variable is drawn after its conditions; drop or rename one of these laws."
+        )
+    state[id(factor)] = "open"
+    for c in factor.cond_var:
+        if c in parents:
+            _visit(parents[c], (*path, factor), parents, state)
+    state[id(factor)] = "done"

@@ -5,6 +5,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from ancestral.core.errors import OptionError
+
 
 @dataclass(frozen=True)
 class Estimator:
@@ -17,6 +19,14 @@ class Estimator:
 
     how: ClassVar[str] = "path"
     draws: int | None = None
+
+    def __post_init__(self) -> None:
+        """Raise if the number of draws is none."""
+        number = isinstance(self.draws, int) and not isinstance(self.draws, bool)
+        if self.draws is not None and not (number and self.draws > 0):
+            raise OptionError(
+                f"{type(self).__name__}(draws={self.draws!r}): give a whole number >= 1."
+            )
 
     def surrogate(self, f: Tensor, log_q: Tensor, axis: int | None) -> Tensor:
         """A tensor with the value of ``f`` and the estimator's gradient.

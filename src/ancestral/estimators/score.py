@@ -45,6 +45,7 @@ class Score(Estimator):
     def __init__(self, baseline: LeaveOneOut | None = None, draws: int | None = None) -> None:
         object.__setattr__(self, "baseline", baseline)
         object.__setattr__(self, "draws", draws)
+        self.__post_init__()
         if baseline is not None and not isinstance(baseline, LeaveOneOut):
             raise OptionError(f"Score(baseline={baseline!r}): use LeaveOneOut() or None.")
 

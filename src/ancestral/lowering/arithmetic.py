@@ -30,7 +30,8 @@ from ancestral.losses.node import (
     Unary,
     Value,
 )
-from ancestral.lowering.build import LOSS, NUMBER, VALUE, Flow, Sum
+from ancestral.losses.scope import free
+from ancestral.lowering.build import LOSS, NUMBER, OUTPUT, VALUE, Flow, Sum
 from ancestral.lowering.context import Lowering, Scope, label
 from ancestral.printing import loss as loss_text
 from ancestral.program import instructions as ir
@@ -49,8 +50,10 @@ def constant(lw: Lowering, node: Constant, scope: Scope) -> Sum:
 def value(lw: Lowering, node: Value, scope: Scope) -> Sum:
     """A bound or given variable, which may have an event."""
     if node.name in scope.values:
-        return replace(scope.values[node.name], kind=VALUE)
-    return Sum({lw.input(node.name): 1.0}, kind=VALUE)
+        bound = scope.values[node.name]
+        is_number = bound.number is not None or bound.kind == NUMBER
+        return replace(bound, kind=NUMBER if is_number else VALUE)
+    return Sum({lw.input(node.name): 1.0}, kind=NUMBER if node.name in lw.scalars else VALUE)
 
 
 def apply(lw: Lowering, node: Apply, scope: Scope) -> Sum:
@@ -94,7 +97,7 @@ def _applied(lw: Lowering, node: Any, key: Any, read: Registers, make: Any) -> S
     for r in read:
         flow = flow | lw.build.flow[r]
     out = lw.build.emit(key, node.fn.name, union(*(r.axes for r in read)), make, flow)
-    return Sum({out: 1.0}, kind=VALUE)
+    return Sum({out: 1.0}, kind=OUTPUT if isinstance(node, Apply) else VALUE)
 
 
 def add(lw: Lowering, node: Add, scope: Scope) -> Sum:
@@ -116,9 +119,9 @@ def _both(lw: Lowering, node: Any, scope: Scope) -> tuple[Sum, Sum]:
     """Two operands; next to a term that is one number per row, a value must be so too."""
     left = lw.lower(node.left, scope.below(node, 0))
     right = lw.lower(node.right, scope.below(node, 1))
-    if left.terms and left.kind == LOSS and right.kind == VALUE:
+    if left.terms and left.kind == LOSS and right.kind < NUMBER:
         right = Sum({lw.scalar(node.right, right, node.left): 1.0})
-    if right.terms and right.kind == LOSS and left.kind == VALUE:
+    if right.terms and right.kind == LOSS and left.kind < NUMBER:
         left = Sum({lw.scalar(node.left, left, node.right): 1.0})
     return left, right
 
@@ -237,10 +240,12 @@ def detach(lw: Lowering, node: Detach, scope: Scope) -> Sum:
 
 def let(lw: Lowering, node: Let, scope: Scope) -> Sum:
     """The term with names bound to values of the outer scope."""
-    values = dict(scope.values)
+    values, rows = dict(scope.values), dict(scope.rows)
     for i, (name, binding) in enumerate(zip(node.names, node.bindings, strict=True)):
         values[name] = lw.lower(binding, scope.below(node, i))
-    return lw.lower(node.arg, replace(scope.below(node, len(node.names)), values=values))
+        rows[name] = frozenset(a for n in free(binding) for a in lw.rows(n, scope))
+    inside = replace(scope.below(node, len(node.names)), values=values, rows=rows)
+    return lw.lower(node.arg, inside)
 
 
 def planned(lw: Lowering, node: Planned, scope: Scope) -> Sum:

@@ -33,15 +33,16 @@ class Flow:
         return Flow(self.sources | other.sources, self.cuts | other.cuts)
 
 
-VALUE, NUMBER, LOSS = range(3)
+VALUE, OUTPUT, NUMBER, LOSS = range(4)
 
 
 @dataclass(frozen=True)
 class Sum:
     """A linear combination of registers that has not been computed yet.
 
-    Its kind says what stands on a row: a value may have an event, a number (such as a norm) has
-    none, and a loss has none and lets none stand beside it.
+    Its kind says what stands on a row: a value may have an event, the output of a function too
+    (but one of a single entry is a number), a number (such as a norm) has none, and a loss has
+    none and lets none stand beside it.
     """
 
     terms: Mapping[ir.Register, float] = field(default_factory=dict)

@@ -4,11 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ancestral.core.axes import Axis, union
+from ancestral.core.axes import ROW, Axis, union
 from ancestral.distributions.base import Factor
-from ancestral.losses.apply import Apply, Grad, Jvp, Norm
-from ancestral.losses.node import Let, Node, Value
-from ancestral.lowering.build import VALUE, Builder, Flow, Sum
+from ancestral.losses.node import Node
+from ancestral.lowering.build import NUMBER, OUTPUT, Builder, Flow, Sum
 from ancestral.lowering.draws import Counts, Ledger, Path
 from ancestral.lowering.plates import plates
 from ancestral.lowering.plug_in import is_plug_in
@@ -20,9 +19,12 @@ from ancestral.program import instructions as ir
 
 @dataclass(frozen=True)
 class Scope:
-    """What surrounds a node: the values of names, axes of copies, chosen estimators, the path."""
+    """What surrounds a node: the values of names and the rows they follow (a value of a table
+    does, too, though it stands once for all), axes of copies, chosen estimators, the path.
+    """
 
     values: Mapping[str, Sum] = field(default_factory=dict)
+    rows: Mapping[str, frozenset[Axis]] = field(default_factory=dict)
     copies: Mapping[str, Axis] = field(default_factory=dict)
     choices: Mapping[int, Any] = field(default_factory=dict)
     path: Path = ()
@@ -65,9 +67,9 @@ class Lowering:
         """A node's value as one number per row, checked when it runs if its kind does not say."""
         other = None if beside is None else label(beside)
         register = self.build.register(value)
-        if value.kind != VALUE:
+        if value.kind >= NUMBER:
             return register
-        squeeze = from_functions(node, self.scalars)
+        squeeze = value.kind == OUTPUT
         return self.build.emit(
             ("scalar", register),
             register.name,
@@ -80,6 +82,13 @@ class Lowering:
         if name in scope.values:
             return self.build.register(scope.values[name])
         return self.input(name)
+
+    def rows(self, name: str, scope: Scope) -> frozenset[Axis]:
+        """The rows that a variable follows."""
+        if name not in scope.values:
+            return frozenset() if name in self.scalars else frozenset({self.plates[name]})
+        own = {a for r in scope.values[name].terms for a in r.axes if a.kind == ROW}
+        return scope.rows.get(name, frozenset()) | own
 
     def input(self, name: str) -> ir.Register:
         """The register of a given value."""
@@ -119,16 +128,6 @@ class Lowering:
             union(value.axes, params.axes),
             lambda out: ir.Density(out, slot, value, params, factor.var[0], factor_label(factor)),
         )
-
-
-def from_functions(node: Node, scalars: frozenset[str]) -> bool:
-    """Whether a value is made of functions' outputs and numbers: an event (1,) is one number."""
-    if isinstance(node, (Apply, Norm)):
-        return True
-    if isinstance(node, Value):
-        return node.name in scalars
-    below = (node.arg,) if isinstance(node, Let) else node.children
-    return not isinstance(node, (Grad, Jvp)) and all(from_functions(c, scalars) for c in below)
 
 
 def label(node: Node) -> ir.Label:

@@ -81,7 +81,10 @@ def expectation(lw: Lowering, node: Expectation, scope: Scope) -> Sum:
     for name in node.law.hidden:  # drawn, but not seen: the name keeps its outer meaning
         values.pop(name, None)
         values.update({name: scope.values[name]} if name in scope.values else {})
-    inside = replace(scope.below(node, 0), values=values, copies=copies, depth=scope.depth + 1)
+    rows = {**scope.rows, **dict.fromkeys(node.law.var, frozenset({row}))}
+    inside = replace(
+        scope.below(node, 0), values=values, rows=rows, copies=copies, depth=scope.depth + 1
+    )
     inner_sum = lw.lower(node.body, inside)
     if inner_sum.kind != LOSS:
         inner_sum = Sum({lw.scalar(node.body, inner_sum): 1.0})
@@ -110,7 +113,7 @@ def _row_axis(lw: Lowering, node: Expectation, scope: Scope) -> Axis:
     """The rows that an unconditional draw follows: of the law's conditions, of all it mentions."""
     found: set[Axis] = set()
     for names, data in ((node.law.cond_var, ()), (free(node), data_names(node))):
-        rows = {a for name in names for a in _axes(lw, name, scope) if a.kind == ROW}
+        rows = {a for name in names for a in lw.rows(name, scope)}
         found = rows | {lw.plates[name] for name in data if name in lw.plates} or found
         if len(found) == 1:
             break
@@ -125,15 +128,9 @@ def _row_axis(lw: Lowering, node: Expectation, scope: Scope) -> Axis:
     return found.pop() if found else Axis("n", ROW)
 
 
-def _axes(lw: Lowering, name: str, scope: Scope) -> tuple[Axis, ...]:
-    if name in scope.values:
-        return union(*(r.axes for r in scope.values[name].terms))
-    return () if name in lw.scalars else (lw.plates[name],)
-
-
 def _keeps_rows(lw: Lowering, node: Expectation, scope: Scope) -> bool:
     """Whether something that the expectation leaves free has rows."""
-    return any(a.kind == ROW for name in free(node) for a in _axes(lw, name, scope))
+    return any(lw.rows(name, scope) for name in free(node))
 
 
 def _draw(lw: Lowering, node: Expectation, factor: Factor, scope: Scope, row: Axis) -> list[Drawn]:

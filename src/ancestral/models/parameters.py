@@ -156,7 +156,7 @@ def check_leaves(loss: Node, value: Tensor, given: Iterable[Tensor], known: Para
         if node is None or node in seen:
             continue
         seen.add(node)
-        leaf = node.variable if type(node).__name__ == "AccumulateGrad" else None
+        leaf = getattr(node, "variable", None)  # of the nodes where a gradient is accumulated
         if isinstance(leaf, nn.Parameter) and id(leaf) not in ours:
             raise TrainingError(
                 f"{loss}: a parameter of shape {list(leaf.shape)} takes part in the loss, but no "

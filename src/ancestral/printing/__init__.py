@@ -1,1 +1,1 @@
-"""Floor 5: one meaning, several readings: text, LaTeX, the program's listing."""
+"""Floor 5: one meaning, several readings: text, LaTeX, MathML, graph, program's listing."""

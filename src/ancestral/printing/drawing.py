@@ -16,7 +16,7 @@ from ancestral.printing.layout import RADIUS, Box, Frame, Layout, arrange, hull
 from ancestral.printing.mathml import inert
 
 INK, LINE, SHADE, SOFT = "#26292e", "#5f6773", "#d5dbe5", "#6b727c"
-FONT = "'STIX Two Math','Latin Modern Math','Cambria Math','DejaVu Serif',serif"
+FONT = "'STIX Two Math','Latin Modern Math','Cambria Math','DejaVu Math TeX Gyre',serif"
 SIZE = 18  # of a variable's letter
 LONGEST = 14  # letters of a name that are drawn; the whole name is in the tooltip
 MARGIN, BETWEEN, TITLE, LEGEND = 14.0, 56.0, 30.0, 30.0

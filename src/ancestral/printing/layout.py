@@ -156,7 +156,7 @@ def _framed(out: Layout, copied: Sequence[Any], copies: tuple[str, int]) -> Box:
     """The frame of copies: wide enough for its label to stand clear of the arrows below."""
     box = out.hull(copied).around(PAD - 4, LABEL)
     middle = max(out.place[v][0] for v in copied)
-    box.right = max(box.right, middle + 20 + LETTER * len(label(copies[0], str(copies[1]))))
+    box.right = max(box.right, middle + 26 + LETTER * len(label(copies[0], str(copies[1]))))
     return box
 
 

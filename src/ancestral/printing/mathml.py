@@ -102,14 +102,15 @@ def _operator(sign: str, space: str = "0") -> str:
 _OPEN, _CLOSE, _GIVEN = _operator("("), _operator(")"), _operator("|", "0.1em")
 _APPLY = f'<mo lspace="0" rspace="0">{APPLY}</mo>'
 _SPACE = f'<mspace width="{THIN}"/>'
+_COMMA = f'<mo separator="true" lspace="0" rspace="{THIN}">,</mo>'
 _SUM = "<mo>∑</mo>"
 
 MATHML = Dialect(
     name=mathml_name,
     function=_identifier,
     number=_number,
-    comma='<mo separator="true" lspace="0" rspace="0.1667em">,</mo>',
-    separator='<mo separator="true" lspace="0" rspace="0.25em">,</mo>',
+    comma=_COMMA,
+    separator=_COMMA,
     stacks=True,
     forms={
         "law": f"<mrow>%(name)s{_OPEN}%(var)s{_CLOSE}</mrow>",
@@ -121,7 +122,7 @@ MATHML = Dialect(
         "bound": f"%(name)s{_operator('=', '0.1em')}%(value)s",
         "indexed": "<msub><mrow>%(name)s</mrow><mrow>%(axis)s</mrow></msub>",
         "each": (
-            "<msub><mrow>%(name)s</mrow><mn>1</mn></msub><mo>,</mo><mo>…</mo><mo>,</mo>"
+            f"<msub><mrow>%(name)s</mrow><mn>1</mn></msub>{_COMMA}<mi>…</mi>{_COMMA}"
             "<msub><mrow>%(name)s</mrow>%(size)s</msub>"
         ),
         "copies": "%(each)s<mo>∼</mo>%(law)s",

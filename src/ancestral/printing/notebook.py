@@ -8,7 +8,7 @@ from ancestral.printing import law as law_text
 from ancestral.printing import loss as loss_text
 
 STYLE = (
-    "font-family:'STIX Two Math','Latin Modern Math','Cambria Math',math;"
+    "font-family:'STIX Two Math','Latin Modern Math','Cambria Math','DejaVu Math TeX Gyre',math;"
     "overflow-x:auto;text-align:center"
 )
 

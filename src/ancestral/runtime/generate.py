@@ -32,7 +32,9 @@ def generate(run: Run) -> Source:
     for step in run.program.steps:
         if not isinstance(step, ir.Input):
             RULES[type(step)](writer, step)
-    return writer.source()
+    source = writer.source()
+    del writer.inliner  # it refers back to the writer, which holds the run: both go at once now
+    return source
 
 
 def _input(w: Writer, step: ir.Input) -> None:

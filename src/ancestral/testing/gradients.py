@@ -114,6 +114,12 @@ def extreme_parameters_are_finite(case: LawCase) -> None:
         for which in MOMENTS:
             if hasattr(law.moves, which):
                 found[which.removesuffix("_of")] = getattr(law.moves, which)(**params)
+        middle = {k: v.float() for k, v in case.params.items()}
+        for form in [
+            law.moves.closed_kl[f] for f in law.moves.__mro__ if f in law.moves.closed_kl
+        ]:
+            found["KL to the middle"] = form(params, middle)
+            found["KL from the middle"] = form(middle, params)
         for what, value in found.items():
             told = f"{what} at {[(k, v.tolist()) for k, v in params.items()]}"
             require(value.isfinite().all(), f"{told} is {value.tolist()}")

@@ -1,0 +1,331 @@
+"""Where the parameters of a law come from, and what its constructor refuses."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ancestral.core.errors import (
+    MissingVariableError,
+    OptionError,
+    ParameterError,
+    ShapeError,
+    SupportError,
+    VariableError,
+)
+from ancestral.distributions import Bernoulli, Categorical, Deterministic, Laplace, Normal
+from ancestral.losses import KullbackLeibler
+
+
+# -- constants ------------------------------------------------------------------------------------
+@pytest.mark.parametrize("value", [2.0, 2, torch.tensor(2.0), torch.tensor(2), True])
+def test_number_is_known(value):
+    p = Normal(var=["x"], loc=0.0, scale=value)
+    assert p.constants() == {"loc": 0.0, "scale": float(value)}
+    assert p.state_dict()["scale"].dtype == torch.float32
+
+
+def test_numbers_are_known_after_moves_copies_and_loading():
+    p = Normal(var=["x"], loc=0.0, scale=0.1)
+    wanted = p.constants()
+    assert p.double().constants() == wanted
+    assert copy.deepcopy(p).constants() == wanted
+    p.load_state_dict(Normal(loc=1.0, scale=0.5).state_dict())
+    assert p.constants() == {"loc": 1.0, "scale": 0.5}
+    assert copy.deepcopy(p).constants() == {"loc": 1.0, "scale": 0.5}
+    assert pickle.loads(pickle.dumps(p)).constants() == {"loc": 1.0, "scale": 0.5}
+    twin = copy.deepcopy(p)
+    twin.loc.fill_(7.0)
+    assert (twin.get_params()["loc"], p.get_params()["loc"]) == (7.0, 1.0)
+    assert copy.deepcopy(twin).get_params()["loc"] == 7.0
+
+
+def test_law_is_built_on_the_meta_device_and_loaded():
+    with torch.device("meta"):
+        p = Normal(var=["x"], loc=0.0, scale=1.0, features_shape=[3])
+    assert p.sample(batch_n=2)["x"].shape == (2, 3)
+    p = p.to_empty(device="cpu")
+    p.load_state_dict(Normal(loc=1.0, scale=2.0).state_dict())
+    assert p.constants() == {"loc": 1.0, "scale": 2.0}
+
+
+def test_law_of_inference_mode():
+    with torch.inference_mode():
+        p = Normal(var=["x"], loc=0.0, scale=1.0)
+        assert p.constants() == {"loc": 0.0, "scale": 1.0}
+        assert p.sample(batch_n=2)["x"].shape == (2,)
+
+
+def test_constant_outside_its_domain():
+    with pytest.raises(SupportError, match=r"p\(x\): scale must be positive, got -1"):
+        Normal(loc=0.0, scale=-1.0)
+    with pytest.raises(SupportError, match=r"scale must be positive, got \[0.0\]"):
+        Laplace(loc=0.0, scale=nn.Parameter(torch.tensor([1.0, 0.0])))
+    with pytest.raises(SupportError, match="loc must be finite, got nan"):
+        Normal(loc=float("nan"), scale=1.0)
+    with pytest.raises(SupportError, match=r"probs must be in \[0, 1\], got \[1.5\]"):
+        Bernoulli(probs=torch.tensor([0.5, 1.5]))
+    with pytest.raises(SupportError, match="sum 1 along the last axis"):
+        Categorical(probs=torch.tensor([0.5, 0.6]))
+    Categorical(logits=torch.tensor([0.0, -torch.inf]))  # an excluded category
+
+
+def test_network_is_no_parameter():
+    with pytest.raises(ParameterError, match="A network is given as net="):
+        Normal(var=["x"], cond_var=["y"], loc=nn.Linear(2, 2), scale=1.0)
+
+
+def test_two_parametrisations():
+    with pytest.raises(ParameterError, match="probs and logits were both given"):
+        Bernoulli(probs=0.5, logits=0.0)
+    p = Bernoulli(var=["x"], cond_var=["y"], net=lambda y: {"probs": y.sigmoid(), "logits": y})
+    with pytest.raises(ParameterError, match=r"needs \(logits\) or \(probs\)"):
+        p.sample({"y": torch.zeros(2, 3)})
+
+
+def test_missing_parameter():
+    with pytest.raises(ParameterError, match=r"q\(z\) has no value for scale"):
+        Normal(var=["z"], loc=0.0, name="q").sample()
+
+
+# -- event shapes ---------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("arguments", "shape"),
+    [
+        ({"loc": 0.0, "scale": 1.0}, ()),
+        ({"loc": 0.0, "scale": 1.0, "features_shape": torch.Size([2])}, (2,)),
+        ({"loc": torch.zeros(3), "scale": 1.0}, (3,)),
+        ({"loc": torch.zeros(3), "scale": 1.0, "features_shape": torch.Size()}, (3,)),
+        ({"loc": torch.zeros(3), "scale": torch.ones(2, 1)}, (2, 3)),
+        ({"loc": torch.zeros(3), "scale": 1.0, "features_shape": [2, 3]}, (2, 3)),
+        ({"loc": 0.0, "cond_var": ["y"], "net": nn.Linear(2, 2)}, None),
+        ({"loc": torch.zeros(3), "cond_var": ["y"], "net": nn.Linear(2, 3)}, (3,)),
+    ],
+)
+def test_declared_shape(arguments, shape):
+    p = Normal(**arguments)
+    assert p.declared_shape == (None if shape is None else torch.Size(shape))
+    assert p.features_shape == torch.Size(shape or ())
+
+
+@pytest.mark.parametrize(("onehot", "shape"), [(True, (2, 4)), (False, (2,))])
+def test_declared_shape_of_a_categorical(onehot, shape):
+    p = Categorical(logits=torch.zeros(2, 4), onehot=onehot)
+    assert p.features_shape == shape
+    assert p.sample(batch_n=3)["x"].shape == (3, *shape)
+
+
+def test_wrong_features_shape():
+    for wrong in ([2], [3, 2], [4, 1]):
+        with pytest.raises(ShapeError, match="does not fit its constants"):
+            Normal(loc=torch.zeros(3), scale=1.0, features_shape=wrong)
+    for wrong in ([2.5], ["3"], [-1]):
+        with pytest.raises(OptionError, match="must be whole numbers"):
+            Normal(loc=0.0, scale=1.0, features_shape=wrong)
+    with pytest.raises(ShapeError, match=r"do not fit one another: loc \[3\], scale \[2\]"):
+        Normal(loc=torch.zeros(3), scale=torch.ones(2))
+
+
+# -- networks -------------------------------------------------------------------------------------
+class Named(nn.Module):
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return torch.cat([x, y.exp()], -1)
+
+
+def plain(a: Tensor, b: Tensor) -> Tensor:
+    return torch.cat([a, b.exp()], -1)
+
+
+def swapped(y: Tensor, x: Tensor) -> Tensor:
+    return torch.cat([x, y.exp()], -1)
+
+
+def only_positions(x: Tensor, y: Tensor, /) -> Tensor:
+    return plain(x, y)
+
+
+def only_names(*, x: Tensor, y: Tensor) -> Tensor:
+    return plain(x, y)
+
+
+def everything(*args: Tensor, **kwargs: Tensor) -> Tensor:
+    assert not kwargs
+    return plain(*args)
+
+
+def names_only(**kwargs: Tensor) -> Tensor:
+    return plain(kwargs["x"], kwargs["y"])
+
+
+def one_and_rest(x: Tensor, **rest: Tensor) -> Tensor:
+    return plain(x, rest["y"])
+
+
+def with_default(x: Tensor, y: Tensor, factor: float = 1.0) -> Tensor:
+    return plain(x, y * factor)
+
+
+NETWORKS = [
+    Named(), plain, swapped, only_positions, only_names, everything, names_only, one_and_rest,
+    with_default,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("net", NETWORKS, ids=lambda n: getattr(n, "__name__", type(n).__name__))
+def test_network_takes_conditions_by_name_or_in_order(net):
+    q = Normal(
+        var=["z"],
+        cond_var=["x", "y"],
+        net=lambda x, y: {"loc": net_call(x, y)[0], "scale": net_call(x, y)[1]},
+    )
+
+    def net_call(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        return x, F.softplus(y.exp())
+
+    p = Normal(var=["z"], cond_var=["x", "y"], net=net)
+    given = {"y": torch.randn(4, 2), "x": torch.randn(4, 2)}
+    for key, wanted in q.get_params(given).items():
+        assert torch.equal(p.get_params(given)[key], wanted)
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        lambda x: x,
+        lambda x, h: x,
+        lambda x, y, h: x,
+        lambda a: a,
+        lambda a, b, c: a,
+        lambda a, b, *, c: a,
+        lambda: 0,
+    ],
+    ids=["one", "one of two", "too many", "no room", "too much room", "keyword", "nothing"],
+)
+def test_network_that_cannot_take_the_conditions(net):
+    with pytest.raises(VariableError, match=r"net takes \(.*but the conditions are \(x, y\)"):
+        Normal(var=["z"], cond_var=["x", "y"], net=net)
+
+
+def test_own_forward_takes_conditions_by_name():
+    class Wrong(Normal):
+        def forward(self, a: Tensor) -> dict[str, Tensor]:
+            return {"loc": a, "scale": a}
+
+    with pytest.raises(VariableError, match=r"Wrong.forward takes \(a\)"):
+        Wrong(var=["z"], cond_var=["x"])
+    assert Wrong(var=["z"], cond_var=["a"]).sample({"a": torch.ones(2, 3)})["z"].shape == (2, 3)
+    with pytest.raises(OptionError, match="has a forward of its own"):
+        Wrong(var=["z"], cond_var=["a"], net=nn.Linear(1, 1))
+
+
+def test_network_with_nothing_to_give():
+    with pytest.raises(ParameterError, match="net has nothing to return"):
+        Normal(var=["z"], cond_var=["x"], loc=0.0, scale=1.0, net=nn.Linear(2, 2))
+    p = Normal(var=["z"], cond_var=["x"], scale=1.0, net=nn.Linear(2, 3))
+    assert p.get_params({"x": torch.zeros(4, 2)})["loc"].shape == (4, 3)
+
+
+def test_network_of_no_conditions():
+    p = Normal(var=["z"], net=lambda: torch.zeros(4), name="p")
+    assert p.sample(batch_n=5, sample_shape=[2])["z"].shape == (2, 5, 2)
+    assert p.get_log_prob({"z": torch.zeros(5, 2)}).shape == (5,)
+    assert p.sample_mean().shape == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("net", "error", "told"),
+    [
+        (lambda x: {"loc": x}, ParameterError, r"needs \(loc, scale\)"),
+        (lambda x: {"loc": x, "scal": x}, ParameterError, "did you mean 'scale'"),
+        (lambda x: (x, x), ParameterError, "must return a dict of parameters or one tensor"),
+        (lambda x: x[:, :3], ShapeError, "does not split into loc, scale"),
+    ],
+)
+def test_wrong_output(net, error, told):
+    with pytest.raises(error, match=told):
+        Normal(var=["z"], cond_var=["x"], net=net).sample({"x": torch.ones(2, 4)})
+
+
+def test_hooks_of_the_law_run():
+    p, seen = Normal(var=["z"], cond_var=["x"], net=nn.Linear(2, 4)), []
+    p.register_forward_hook(lambda module, args, out: seen.append(set(out)))
+    p.sample({"x": torch.zeros(1, 2)})
+    assert seen == [{"loc", "scale"}]
+
+
+# -- names ----------------------------------------------------------------------------------------
+def test_law_of_one_variable():
+    with pytest.raises(VariableError, match="is the law of one variable"):
+        Normal(var=["x", "y"], loc=0.0, scale=1.0)
+    assert Deterministic(var=["x", "y"], net=lambda: {"x": 1, "y": 2}).var == ["x", "y"]
+
+
+def test_product_with_something_else():
+    with pytest.raises(OptionError, match="a law is multiplied by a law"):
+        Normal(loc=0.0, scale=1.0) * 2
+
+
+# -- inputs ---------------------------------------------------------------------------------------
+def test_inputs_as_tensor_list_or_dict():
+    p = Normal(var=["z"], cond_var=["x", "y"], loc="x", scale="y")
+    x, y = torch.zeros(3), torch.ones(3)
+    wanted = p.get_params({"x": x, "y": y})
+    for key, value in p.get_params([x, y]).items():
+        assert torch.equal(value, wanted[key])
+    q = Normal(var=["z"], cond_var=["x"], loc="x", scale=1.0)
+    assert torch.equal(q.sample_mean(x), q.sample_mean({"x": x}))
+    with pytest.raises(MissingVariableError, match="give a dict"):
+        p.sample(x)
+    with pytest.raises(MissingVariableError, match="needs 2 values"):
+        p.sample([x])
+    with pytest.raises(ValueError, match="must be a dict"):
+        p.sample("xy")
+    with pytest.raises(ValueError, match="must be a tensor, got float"):
+        q.sample({"x": 1.0})
+
+
+def test_rows_that_differ_from_batch_n():
+    p = Normal(var=["z"], cond_var=["x"], loc="x", scale=1.0)
+    assert p.sample({"x": torch.zeros(3)}, batch_n=3)["z"].shape == (3,)
+    with pytest.raises(ShapeError, match="batch_n=4, but x"):
+        p.sample({"x": torch.zeros(3)}, batch_n=4)
+
+
+def test_condition_without_effect_gives_rows():
+    p = Normal(var=["z"], cond_var=["x"], loc=0.0, scale=1.0, features_shape=[2])
+    x = torch.zeros(3, 7)
+    assert p.sample({"x": x}, sample_shape=[4])["z"].shape == (4, 3, 2)
+    assert p.get_entropy({"x": x}).shape == (3,)
+    one_row = Normal(var=["z"], cond_var=["x"], net=lambda x: torch.zeros(1, 4))
+    drawn = one_row.sample({"x": x})["z"]
+    assert drawn.shape == (3, 2)
+    assert len(drawn.unique(dim=0)) == 3
+
+
+# -- divergences use what is known ----------------------------------------------------------------
+def test_standard_normal_has_the_short_divergence():
+    q = Normal(var=["z"], cond_var=["x"], loc="x", scale=2.0, name="q")
+    prior = Normal(var=["z"], loc=0.0, scale=1.0)
+    tensors = Normal(var=["z"], loc=torch.zeros(1), scale=torch.ones(1), name="r")
+    x = {"x": torch.randn(5, 1)}
+    short, long = (KullbackLeibler(q, p).function() for p in (prior, tensors))
+    for _ in range(2):  # interpreted, then as text
+        torch.testing.assert_close(short(x), long(x))
+    assert "/" not in short.source()
+    assert "/" in long.source()
+
+
+# -- repr -----------------------------------------------------------------------------------------
+def test_repr_shows_the_source_of_each_parameter():
+    q = Normal(var=["z"], cond_var=["x"], net=nn.Linear(2, 4), name="q")
+    assert "loc: from net, part 1 of 2" in repr(q)
+    assert "scale: from net, part 2 of 2 through softplus" in repr(q)
+    assert "Linear(in_features=2" in repr(q)
+    half = Normal(var=["z"], cond_var=["x"], net=nn.Linear(2, 4), scale=0.5)
+    assert "loc: from net\n" in repr(half)
+    assert "scale: 0.5" in repr(half)
+    assert "logits: from net" in repr(Bernoulli(var=["x"], cond_var=["z"], net=nn.Linear(2, 2)))
+    assert "loc: not given" in repr(Normal(var=["z"]))
