@@ -170,7 +170,7 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
 }  # fmt: skip
 
 
-# -- every outcome ----------------------------------------------------------------------------------
+# -- every outcome ------------------------------------------------------------
 def outcomes(law: Any) -> Tensor:
     """The noise that gives each value of a draw, shape ``(values, *event)``."""
     size = len(law.net.theta)

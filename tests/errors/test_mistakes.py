@@ -95,6 +95,15 @@ def some_of_the_conditions(w: Any) -> None:
     Normal(var=["z"], cond_var=["x", "y"], net=net)
 
 
+def layer_with_a_laws_word(w: Any) -> None:
+    class Taken(Inference):
+        def __init__(self) -> None:
+            super().__init__()
+            self.noise = nn.Linear(6, 4)
+
+    Taken()
+
+
 def unbound_parameter(w: Any) -> None:
     Normal(var=["x"], cond_var=["z"], loc="y", scale=1.0)
 

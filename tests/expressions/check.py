@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,46 +22,41 @@ NEAREST_KINK = 1e-5
 
 @dataclass(frozen=True)
 class Answer:
-    """A value and its gradient in the weights."""
+    """A value and its gradient in the weights, end to end."""
 
     value: Tensor
-    gradient: dict[str, Tensor]
+    gradient: Tensor
+    shape: tuple[int, ...]
 
     @classmethod
-    def of(cls, value: Tensor, weights: dict[str, Tensor]) -> "Answer":
-        """The value, and the derivative of its sum with distinct weights per row."""
-        keys = list(weights)
-        if not value.requires_grad:
-            return cls(value.detach(), {k: torch.zeros_like(weights[k]) for k in keys})
-        mix = torch.linspace(0.7, 1.3, max(value.numel(), 1), dtype=torch.float64)
-        total = (value.reshape(-1) * mix).sum()
-        found = torch.autograd.grad(total, [weights[k] for k in keys], allow_unused=True)
-        gradient = {
-            k: torch.zeros_like(weights[k]) if g is None else g
-            for k, g in zip(keys, found, strict=True)
-        }
-        return cls(value.detach(), gradient)
-
-    def parts(self) -> list[tuple[str, Tensor]]:
-        """All numbers, by name."""
-        return [("value", self.value), *((f"d/d {k}", g) for k, g in self.gradient.items())]
+    def of(cls, value: Tensor, weights: list[Tensor]) -> "Answer":
+        """The value, and the derivative of a sum that gives each row a weight of its own."""
+        found: tuple[Tensor | None, ...] = (None,) * len(weights)
+        if value.requires_grad and weights:
+            mix = torch.linspace(0.7, 1.3, value.numel(), dtype=torch.float64)
+            total = (value.reshape(-1) * mix).sum()
+            found = torch.autograd.grad(total, weights, allow_unused=True)
+        parts = [
+            (torch.zeros_like(w) if g is None else g).reshape(-1)
+            for g, w in zip(found, weights, strict=True)
+        ]
+        gradient = torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64)
+        return cls(value.detach().reshape(-1), gradient, tuple(value.shape))
 
     @property
     def is_finite(self) -> bool:
         """Whether no number is infinite or missing."""
-        return all(bool(t.isfinite().all()) for _, t in self.parts())
+        return bool(self.value.isfinite().all() and self.gradient.isfinite().all())
 
 
 def distance(a: Answer, b: Answer) -> tuple[float, str]:
     """The largest |a - b| / max(1, |b|), and where; infinite if shapes differ."""
-    worst, where = 0.0, ""
-    for (name, x), (_, y) in zip(a.parts(), b.parts(), strict=True):
-        if x.shape != y.shape:
-            return math.inf, f"{name} of shape {tuple(x.shape)} and {tuple(y.shape)}"
-        gap = float(((x - y).abs() / y.abs().clamp(min=1.0)).max()) if x.numel() else 0.0
-        if not gap <= worst:
-            worst, where = gap, name
-    return worst, where
+    if a.shape != b.shape:
+        return math.inf, f"the value's shape, {a.shape} and {b.shape}"
+    x, y = torch.cat([a.value, a.gradient]), torch.cat([b.value, b.gradient])
+    gaps = (x - y).abs() / y.abs().clamp(min=1.0)
+    worst = int(gaps.nan_to_num(math.inf).argmax())
+    return float(gaps[worst]), "the value" if worst < a.value.numel() else "the gradient"
 
 
 class Mismatch(AssertionError):
@@ -83,20 +77,21 @@ def check(c: Case) -> bool:
         )
     except UnspecifiedError:
         return False
-    before = {k: v.clone() for k, v in w.weights.items()}
-    now = {k: _moved(v, 0.1, generator).requires_grad_() for k, v in w.weights.items()}
-    near = {k: _moved(v.detach(), STEP, generator).requires_grad_() for k, v in now.items()}
+    keys = w.weights_of(c.expr)
+    before = torch.cat([w.weights[k].reshape(-1) for k in keys]) if keys else torch.zeros(0)
+    now = _moved(before, 0.1, generator)
+    near = _moved(now, STEP, generator)
     try:
-        expected = Answer.of(oracle(w.data, now), now)
+        expected = _by_oracle(oracle, w, keys, now)
         margin = oracle.margin
-        moved = Answer.of(oracle(w.data, near), near)
+        moved = _by_oracle(oracle, w, keys, near)
     except UnspecifiedError:
         return False
     if not expected.is_finite or not moved.is_finite or margin < NEAREST_KINK:
         return False
     if distance(moved, expected)[0] > LARGEST_CONDITION * STEP:
         return False
-    text, interpreted = _ours(c, w, oracle.noise, before, now)
+    text, interpreted = _ours(c, w, oracle.noise, keys, before, now)
     for name, answer in (("generated text", text), ("interpreter", interpreted)):
         gap, where = distance(answer, expected)
         if not gap <= TOLERANCE:
@@ -104,16 +99,23 @@ def check(c: Case) -> bool:
     return True
 
 
-def _moved(value: Tensor, step: float, generator: torch.Generator) -> Tensor:
-    noise = torch.randn(value.shape, dtype=value.dtype, generator=generator)
-    return value * (1 + step * noise.clamp(-2, 2))
+def _moved(weights: Tensor, step: float, generator: torch.Generator) -> Tensor:
+    noise = torch.randn(weights.shape, dtype=torch.float64, generator=generator)
+    return weights * (1 + step * noise.clamp(-2, 2))
+
+
+def _by_oracle(oracle: Evaluation, w: World, keys: list[str], flat: Tensor) -> Answer:
+    weights = w.unflattened(keys, flat)
+    for weight in weights.values():
+        weight.requires_grad_()
+    return Answer.of(oracle(w.data, weights), list(weights.values()))
 
 
 def _ours(
-    c: Case, w: World, noise: dict[str, Tensor], before: Any, now: Any
+    c: Case, w: World, noise: dict[str, Tensor], keys: list[str], before: Tensor, now: Tensor
 ) -> tuple[Answer, Answer]:
     """The text, generated at other weights than it is run at; and the interpreter."""
-    w.set_weights(before)
+    w.set_weights(w.unflattened(keys, before))
     function = build.estimated(w, c.expr, c.plans).function()
     data = {k: w.data[k] for k in function.loss.input_var}
     scalars = frozenset(k for k, v in data.items() if v.dim() == 0)
@@ -121,7 +123,8 @@ def _ours(
     if set(program.draws) != set(noise):
         raise Mismatch(f"draws {sorted(program.draws)}, by the oracle {sorted(noise)}")
     function(data, noise=noise, batch_n=w.rows)
-    w.set_weights(now)
-    text = Answer.of(function(data, noise=noise, batch_n=w.rows), w.parameters)
+    w.set_weights(w.unflattened(keys, now))
+    parameters: list[Tensor] = [w.parameters[k] for k in keys]
+    text = Answer.of(function(data, noise=noise, batch_n=w.rows), parameters)
     run = Run(program, data, noise, None, w.rows)
-    return text, Answer.of(interpret(run), w.parameters)
+    return text, Answer.of(interpret(run), parameters)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tests.expressions.world import KINDS, REAL, SCALARS, World, base, twin, world
-from tests.oracles.sharing import children, conditions, drawn, free, visible
+from tests.oracles.sharing import children, free, visible
 
 Expr = tuple[Any, ...]
 PER_WORLD = 50
@@ -284,7 +284,8 @@ class _Author:
             key = self.pick(same, s, law["var"])
             g = self.factor(key, s)
             swap = dict(zip(g["var"], f["var"], strict=True))
-            cond = [c if c not in f["var"] else twin(c) for c in (swap.get(c, c) for c in g["cond"])]
+            cond = [swap.get(c, c) for c in g["cond"]]
+            cond = [twin(c) if c in f["var"] else c for c in cond]
             if len(set(cond)) < len(cond):
                 return q, q
             factors.append({**g, "var": f["var"], "cond": tuple(cond)})
@@ -358,11 +359,9 @@ def _is_condition(e: Expr, name: str) -> bool:
     """Whether a network reads the name, or a value with an event stands for it."""
     if e[0] == "val":
         return bool(e[1] == name)
-    for a in e[1:]:
-        if isinstance(a, dict) and name in (*conditions(a), *(drawn(a) if e[0] == "E" else ())):
-            return True
-    if e[0] in ("kl", "ce", "h"):
-        return any(name in f["cond"] for a in e[1:] if isinstance(a, dict) for f in a["factors"])
+    laws = [a for a in e[1:] if isinstance(a, dict)]
+    if any(name in f["cond"] for a in laws for f in a["factors"]):
+        return True
     return any(_is_condition(c, name) for c in children(e))
 
 

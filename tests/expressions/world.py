@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 import ancestral.distributions as ad
 from ancestral.losses import Function
+from tests.oracles.sharing import children
 
 REAL = ("x", "z", "w", "h")
-KINDS = {"x": "real", "z": "real", "w": "real", "h": "real", "b": "binary", "y": "onehot", "c": "index"}
+KINDS = {**dict.fromkeys(REAL, "real"), "b": "binary", "y": "onehot", "c": "index"}
 SCALARS = ("beta", "gamma")
 FAMILIES = ("normal", "laplace", "bernoulli", "onehot", "index", "deterministic", "data")
 ROWS = (2, 3)
@@ -81,11 +82,33 @@ class World:
         """The elementary laws of a family."""
         return [k for k, law in self.laws.items() if law["family"] == family]
 
+    def weights_of(self, e: tuple[Any, ...]) -> list[str]:
+        """The weights of the laws and functions that an expression mentions."""
+        names = mentioned(e)
+        return [k for k in self.weights if k.rpartition(".")[0] in names]
+
+    def unflattened(self, keys: list[str], flat: Tensor) -> dict[str, Tensor]:
+        """Weights from one vector."""
+        sizes = [self.weights[k].numel() for k in keys]
+        parts = flat.split(sizes) if keys else ()
+        return {
+            k: p.reshape(self.weights[k].shape).clone() for k, p in zip(keys, parts, strict=True)
+        }
+
     def set_weights(self, weights: dict[str, Tensor]) -> None:
         """Give Ancestral's parameters these values, in place."""
         with torch.no_grad():
-            for key, parameter in self.parameters.items():
-                parameter.copy_(weights[key])
+            for key, value in weights.items():
+                self.parameters[key].copy_(value)
+
+
+def mentioned(e: tuple[Any, ...]) -> set[str]:
+    """The keys of the laws and functions in an expression."""
+    found = {e[1]} if e[0] == "apply" else set()
+    for a in e[1:]:
+        if isinstance(a, dict):
+            found |= {f["law"] for f in a["factors"]}
+    return found.union(*(mentioned(c) for c in children(e)))
 
 
 @functools.lru_cache(maxsize=4)

@@ -47,7 +47,10 @@ EACH: dict[str, tuple[Any, Callable[..., torch.Tensor]]] = {
     "mean": (x.mean(), lambda x, y: x.mean()),
     "sum": (x.sum(), lambda x, y: x.sum()),
     "detach": (x.detach() * y + x, lambda x, y: x.detach() * y + x),
-    "a sum of many": (2 * x - 0.3 * y + 1.5 - x / 4 + y, lambda x, y: 2 * x - 0.3 * y + 1.5 - x / 4 + y),
+    "a sum of many": (
+        2 * x - 0.3 * y + 1.5 - x / 4 + y,
+        lambda x, y: 2 * x - 0.3 * y + 1.5 - x / 4 + y,
+    ),
     "terms collected": (x + x - 3 * x + y, lambda x, y: -x + y),
     "a ratio of sums": ((x + y) / (x * y + 2.1), lambda x, y: (x + y) / (x * y + 2.1)),
     "numbers alone": (
@@ -62,8 +65,14 @@ EACH: dict[str, tuple[Any, Callable[..., torch.Tensor]]] = {
 EVENTS: dict[str, tuple[Any, Callable[..., torch.Tensor]]] = {
     "norm": (norm(v), lambda v, w: v.flatten(1).norm(dim=-1)),
     "sqnorm": (sqnorm(v), lambda v, w: (v**2).flatten(1).sum(-1)),
-    "sqnorm of a difference": (sqnorm(2 * v - w), lambda v, w: ((2 * v - w) ** 2).flatten(1).sum(-1)),
-    "sqnorm of a product": (sqnorm(v * w.exp()), lambda v, w: ((v * w.exp()) ** 2).flatten(1).sum(-1)),
+    "sqnorm of a difference": (
+        sqnorm(2 * v - w),
+        lambda v, w: ((2 * v - w) ** 2).flatten(1).sum(-1),
+    ),
+    "sqnorm of a product": (
+        sqnorm(v * w.exp()),
+        lambda v, w: ((v * w.exp()) ** 2).flatten(1).sum(-1),
+    ),
     "function": (
         Function(lambda a, b: (a * b).flatten(1).sum(-1))(v, w),
         lambda v, w: (v * w).flatten(1).sum(-1),
@@ -123,7 +132,9 @@ def _compare(
             zero = torch.zeros(())
             torch.testing.assert_close(
                 *torch.broadcast_tensors(zero if a is None else a, zero if b is None else b),
-                rtol=1e-12, atol=1e-12, check_dtype=False,
+                rtol=1e-12,
+                atol=1e-12,
+                check_dtype=False,
             )
 
 

@@ -7,8 +7,14 @@ import torch
 from torch import nn
 
 from ancestral.core.errors import OptionError, ScopeError, ShapeError
-from ancestral.distributions import Bernoulli, Deterministic, EmpiricalDistribution, Normal
-from ancestral.losses import KL, E, Function, Parameter, ValueLoss, norm, sqnorm, values
+from ancestral.distributions import (
+    Bernoulli,
+    Categorical,
+    Deterministic,
+    EmpiricalDistribution,
+    Normal,
+)
+from ancestral.losses import KL, E, Enumerate, Function, Parameter, ValueLoss, norm, sqnorm, values
 from tests.lowering.reading import axes, draws, program, twice
 
 x, z, u = values("x z u")
@@ -31,7 +37,7 @@ def result_axes(loss, **scalars):
     return [str(a) for a in program(loss, **scalars).result.axes]
 
 
-# -- rows -------------------------------------------------------------------------------------------
+# -- rows ------------------------------------------------------------
 def test_an_expression_has_the_axes_of_its_free_variables():
     q, p = posterior(), likelihood()
     assert result_axes(E(q, p.log_prob())) == ["n"]
@@ -89,9 +95,7 @@ def test_an_expectation_that_leaves_nothing_free_is_drawn_on_as_many_rows_as_the
         torch.testing.assert_close(value, (4 * noise**2).mean() - 1)
     alone = E(fake, x**2)
     noise = torch.randn(6)
-    torch.testing.assert_close(
-        twice(alone, batch_n=6, noise={"z": noise}), (4 * noise**2).mean()
-    )
+    torch.testing.assert_close(twice(alone, batch_n=6, noise={"z": noise}), (4 * noise**2).mean())
     assert alone.eval().shape == ()
 
 
@@ -111,6 +115,21 @@ def test_inner_expectations_keep_the_rows_of_outer_draws():
     noise = {"z": torch.randn(4), "u": torch.randn(4), "u#2": torch.randn(4)}
     by_hand = ((noise["z"] + noise["u"]) * (noise["z"] + noise["u#2"])).mean()
     torch.testing.assert_close(twice(loss, batch_n=4, noise=noise), by_hand)
+
+
+def test_inner_expectations_keep_the_rows_of_enumerated_draws():
+    """A value of a table stands once for all rows; the expectation under it still has them."""
+    net = nn.Linear(1, 2).double()
+    q_y = Categorical(var=["y"], cond_var=["x"], name="q_y", net=lambda x: net(x[:, None]))
+    q_z = Normal(
+        var=["z"], cond_var=["y"], name="q_z", net=lambda y: {"loc": y[:, 0], "scale": 1.0}
+    )
+    loss = E(q_y, E(q_z, z * z)).estimate({q_y: Enumerate()})
+    assert result_axes(loss) == ["n"]
+    x_, noise = torch.randn(3, dtype=f64), torch.randn(2, 3, dtype=f64)
+    pi = net(x_[:, None]).softmax(-1)
+    by_hand = pi[:, 0] * (1 + noise[0]) ** 2 + pi[:, 1] * noise[1] ** 2
+    torch.testing.assert_close(twice(loss, {"x": x_}, noise={"z": noise}), by_hand)
 
 
 def test_a_bound_name_hides_data_of_the_same_name():
@@ -141,7 +160,7 @@ def test_noise_of_a_wrong_shape_is_refused():
         loss.eval({"x": torch.zeros(4)}, noise={"Z": torch.zeros(4)})
 
 
-# -- copies -----------------------------------------------------------------------------------------
+# -- copies ------------------------------------------------------------
 def test_importance_weighted_bound_of_the_oracle():
     """z ~ N(0,1), x|z ~ N(z,1), q = N(0,1), x = 1; log p(x) = -1.515512."""
     q, p = prior(name="q"), likelihood()
@@ -236,7 +255,7 @@ def test_networks_see_all_axes_as_one():
     torch.testing.assert_close(value, law.log_prob(batch["x"]).sum(-1).mean((0, 1)))
 
 
-# -- plates -----------------------------------------------------------------------------------------
+# -- plates ------------------------------------------------------------
 def test_two_plates_meet_after_they_are_reduced():
     q, p = posterior(), likelihood()
     term = E(q, p.log_prob()) - KL(q, prior())
@@ -301,7 +320,7 @@ def test_weights_have_no_rows():
     assert loss.eval({**batch, "beta": torch.tensor([0.0, 2.0, 4.0])}).item() == pytest.approx(1.0)
 
 
-# -- events beside numbers --------------------------------------------------------------------------
+# -- events beside numbers ------------------------------------------------------------
 def test_a_number_per_row_times_an_event():
     t = values("t")
     path = (1 - t) * x + t * u

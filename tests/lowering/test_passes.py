@@ -70,29 +70,23 @@ CLOSED: dict[str, Callable[[Any], Any]] = {
     "reconstruction - KL": lambda v: E(v.q, v.p.log_prob()) - KL(v.q, v.prior),
     "-KL + reconstruction": lambda v: -KL(v.q, v.prior) + E(v.q, LogProb(v.p)),
     "ELBO().simplify()": lambda v: ELBO(v.p * v.prior, v.q).simplify(),
-    "one E .simplify()": lambda v: (
-        E(v.q, v.p.log_prob() + v.prior.log_prob() - v.q.log_prob()).simplify()
-    ),
-    "other order .simplify()": lambda v: (
-        E(v.q, v.prior.log_prob() - v.q.log_prob() + v.p.log_prob()).simplify()
-    ),
-    "CE and H": lambda v: (
-        E(v.q, v.p.log_prob()) - CrossEntropy(v.q, v.prior) + Entropy(v.q)
-    ),
+    "one E .simplify()": lambda v: E(
+        v.q, v.p.log_prob() + v.prior.log_prob() - v.q.log_prob()
+    ).simplify(),
+    "other order .simplify()": lambda v: E(
+        v.q, v.prior.log_prob() - v.q.log_prob() + v.p.log_prob()
+    ).simplify(),
+    "CE and H": lambda v: E(v.q, v.p.log_prob()) - CrossEntropy(v.q, v.prior) + Entropy(v.q),
     "KL .simplify()": lambda v: (E(v.q, v.p.log_prob()) - KL(v.q, v.prior)).simplify(),
     "beta = 1": lambda v: (
         E(v.q, v.p.log_prob()) - Parameter("beta") * KL(v.q, v.prior)
     ).constant_var({"beta": 1.0}),
 }
 MONTE_CARLO: dict[str, Callable[[Any], Any]] = {
-    "KL, analytical=False": lambda v: (
-        E(v.q, v.p.log_prob()) - KL(v.q, v.prior, analytical=False)
-    ),
+    "KL, analytical=False": lambda v: E(v.q, v.p.log_prob()) - KL(v.q, v.prior, analytical=False),
     "one E": lambda v: E(v.q, v.p.log_prob() + v.prior.log_prob() - v.q.log_prob()),
     "ELBO()": lambda v: ELBO(v.p * v.prior, v.q),
-    "Expectation of the joint": lambda v: Expectation(
-        v.q, LogProb(v.p * v.prior) - LogProb(v.q)
-    ),
+    "Expectation of the joint": lambda v: Expectation(v.q, LogProb(v.p * v.prior) - LogProb(v.q)),
     ".expectation()": lambda v: ((v.p * v.prior).log_prob() - v.q.log_prob()).expectation(v.q),
     "three E's": lambda v: (
         E(v.q, v.p.log_prob()) + E(v.q, v.prior.log_prob()) - E(v.q, v.q.log_prob())
@@ -102,16 +96,19 @@ MONTE_CARLO: dict[str, Callable[[Any], Any]] = {
         - CrossEntropy(v.q, v.prior, analytical=False)
         + Entropy(v.q, analytical=False)
     ),
-    "renamed twice": lambda v: (
-        ELBO((v.p * v.prior).replace_var(x="y"), v.q.replace_var(x="y")).replace_var(y="x")
-    ),
+    "renamed twice": lambda v: ELBO(
+        (v.p * v.prior).replace_var(x="y"), v.q.replace_var(x="y")
+    ).replace_var(y="x"),
     "log of the ratio": lambda v: E(v.q, ((v.p * v.prior).prob() / v.q.prob()).log()),
     "two E's over halves": lambda v: (
         0.5 * E(v.q, v.p.log_prob() + 2 * v.prior.log_prob())
         + E(v.q, 0.5 * v.p.log_prob() - v.q.log_prob())
     ),
 }
-WAYS = {**{k: (f, True) for k, f in CLOSED.items()}, **{k: (f, False) for k, f in MONTE_CARLO.items()}}
+WAYS = {
+    **{k: (f, True) for k, f in CLOSED.items()},
+    **{k: (f, False) for k, f in MONTE_CARLO.items()},
+}
 SAME_ORDER = ["one E", "ELBO()", "Expectation of the joint", ".expectation()", "three E's"]
 
 
@@ -232,7 +229,7 @@ def test_training_mode_is_read_at_each_call() -> None:
     assert v.count == {"encoder": 0, "decoder": 0}
 
 
-# -- memory ----------------------------------------------------------------------------------------
+# -- memory ------------------------------------------------------------
 def gone(make: Callable[[], list[Any]]) -> bool:
     """Whether everything that ``make`` returns dies with its last name."""
     found = [weakref.ref(thing) for thing in make()]

@@ -73,7 +73,9 @@ def test_names_may_be_swapped_at_once():
     batch = {"a": torch.tensor([1.0]), "b": torch.tensor([10.0])}
     assert twice(loss.replace_var(a="b", b="a"), batch).item() == 10 - 2
     assert twice(loss.replace_var(a="b"), {"b": torch.tensor([3.0])}).item() == -3.0
-    assert twice(loss.replace_var(a="b").replace_var(b="a"), {"a": torch.tensor([3.0])}).item() == -3
+    assert (
+        twice(loss.replace_var(a="b").replace_var(b="a"), {"a": torch.tensor([3.0])}).item() == -3
+    )
 
 
 def test_a_renaming_reaches_into_everything():

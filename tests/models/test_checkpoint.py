@@ -221,10 +221,9 @@ def test_a_damaged_manifest_never_gives_other_weights(saved):
     content = (saved / MANIFEST).read_bytes()
     chance = random.Random(0)
     refusals = 0
-    for _ in range(300):
+    for _ in range(150):
         spoilt = bytearray(content)
-        kind = chance.randrange(3)
-        i = chance.randrange(len(content))
+        kind, i = chance.randrange(3), chance.randrange(len(content))
         if kind == 0:
             spoilt[i] ^= 1 << chance.randrange(8)
         elif kind == 1:
@@ -239,8 +238,8 @@ def test_a_damaged_manifest_never_gives_other_weights(saved):
             assert same(before, weights(model._state))
         else:  # the text of the loss is for messages alone
             assert same(right, weights(model._state))
-            model, _, _ = trained(seed=1)
-    assert refusals > 150
+            model._state.load_state_dict(before)
+    assert 75 < refusals < 150
 
 
 @pytest.mark.parametrize("length", [0, 7, 8, 100, -1])

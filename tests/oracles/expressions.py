@@ -166,9 +166,11 @@ class Evaluation:
         axes = in_memory({a for v in every for a in v.axes})
 
         def line(v: Value) -> Tensor:
+            if not v.axes:
+                return v.tensor
             sizes = dict(zip(v.axes, v.tensor.shape, strict=False))
             own = tuple(v.tensor.shape[len(v.axes) :])
-            return v.tensor.reshape((*(sizes.get(a, 1) for a in axes), *own)) if v.axes else v.tensor
+            return v.tensor.reshape((*(sizes.get(a, 1) for a in axes), *own))
 
         live = frozenset[int]().union(*(v.live for v in every))
         out = {k: line(v) for k, v in params.items()}

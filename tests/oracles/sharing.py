@@ -282,10 +282,15 @@ def in_memory(axes: set[Axis] | frozenset[Axis]) -> tuple[Axis, ...]:
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of a name before anything is computed: its identity and its axes."""
+    """What is known of a name before anything is computed: its identity, its axes, its rows.
+
+    A variable that an expectation binds follows the rows of that expectation, whether it is
+    drawn, or each of its values stands in a table.
+    """
 
     same: Any
     axes: frozenset[Axis]
+    rows: frozenset[Axis] = frozenset()
 
 
 @dataclass
@@ -355,7 +360,8 @@ class Sharing:
             return env[name]
         if name in self.scalars:
             return Known(("given", name), frozenset())
-        return Known(("given", name), frozenset({("n", self.plates.of(name))}))
+        row = frozenset({("n", self.plates.of(name))})
+        return Known(("given", name), row, row)
 
     def _walk(self, e: Expr, env: dict[str, Known], path: Path, depth: int) -> None:
         if e[0] == "E":
@@ -375,6 +381,7 @@ class Sharing:
 
     def _expectation(self, e: Expr, env: dict[str, Known], path: Path, depth: int) -> None:
         row = self._row(e, env)
+        rows = frozenset({row})
         inside = dict(env)
         made: list[tuple[dict[str, Any], Draw | None]] = []
         for f in parents_first(e[1]):
@@ -387,28 +394,28 @@ class Sharing:
                 made.append((f, None))
                 continue
             if law["family"] == "deterministic":
-                inside[f["var"][0]] = Known(("made", f["law"], same, f["detached"]), axes)
+                inside[f["var"][0]] = Known(("made", f["law"], same, f["detached"]), axes, rows)
                 made.append((f, None))
                 continue
             here = (*path, ("E", -1))
             draw = self._take(f, law, same, axes, row, e[3], here, depth)
-            inside[f["var"][0]] = Known(("draw", id(draw), f["detached"]), draw.axes)
+            inside[f["var"][0]] = Known(("draw", id(draw), f["detached"]), draw.axes, rows)
             made.append((f, draw))
         for name in e[1]["hidden"]:
             inside.pop(name, None)
             if name in env:
                 inside[name] = env[name]
-        keeps = any(
-            a[0] == "n" for n in free(e, self.laws) for a in self._known(n, env).axes
-        )
+        keeps = any(self._known(n, env).rows for n in free(e, self.laws))
         self.taken[path] = Taken(tuple(made), None if keeps else row)
         self._walk(e[2], inside, (*path, ("E", 0)), depth + 1)
 
     def _row(self, e: Expr, env: dict[str, Known]) -> Axis:
         """The rows that a draw without conditions follows."""
         every = {("n", plate) for plate in self.plates.all()} or {("n", "")}
-        for names in (conditions(e[1]), free(e, self.laws, data=True)):
-            found = {a for n in names for a in self._known(n, env).axes if a[0] == "n"}
+        unbound, given = _mentions(e, self.laws)
+        of_data = {a for n in given for a in self._known(n, {}).rows}
+        for names, more in ((conditions(e[1]), set()), (unbound, of_data)):
+            found = {a for n in names for a in self._known(n, env).rows} | more
             if len(found) == 1:
                 return found.pop()
             every = found or every

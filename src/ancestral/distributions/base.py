@@ -80,7 +80,7 @@ class Distribution(nn.Module):
         raise NotImplementedError
 
     @property
-    def hidden(self) -> tuple[str, ...]:
+    def integrated(self) -> tuple[str, ...]:
         """The variables that are integrated out."""
         return ()
 
@@ -92,7 +92,7 @@ class Distribution(nn.Module):
     @property
     def var(self) -> list[str]:
         """The variables that the law is over."""
-        return [v for v in self.all_var if v not in self.hidden]
+        return [v for v in self.all_var if v not in self.integrated]
 
     @property
     def cond_var(self) -> list[str]:

@@ -99,7 +99,7 @@ def _by_name(dist: "Distribution", given: object, needed: Sequence[str]) -> dict
 def only_factor(dist: "Distribution", method: str) -> "Factor":
     """The factor of a law that has just one; others cannot answer ``method``."""
     factors = dist.factors
-    if len(factors) != 1 or dist.hidden:
+    if len(factors) != 1 or dist.integrated:
         raise OptionError(
             f"{method} is asked of one law, but {dist.prob_text} is a product of "
             f"{', '.join(f.text for f in factors)}. Ask one of them."
@@ -166,11 +166,11 @@ def refuse_copies(dist: "Distribution") -> None:
 
 def refuse_density(dist: "Distribution") -> None:
     """Raise if the law has no density that can be evaluated, naming why and what to do."""
-    if dist.hidden:
+    if dist.integrated:
         raise DensityError(
-            f"log {dist.prob_text}: {listing(dist.hidden)} is integrated out, and the integral "
+            f"log {dist.prob_text}: {listing(dist.integrated)} is integrated out, and the integral "
             "has no closed form. Use a bound: E(q, joint.log_prob() - q.log_prob()), with "
-            f"q a law of {listing(dist.hidden)}."
+            f"q a law of {listing(dist.integrated)}."
         )
     for factor in dist.factors:
         if not factor.law.has_density:

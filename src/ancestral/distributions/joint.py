@@ -48,7 +48,7 @@ class Joint(Distribution):
         super().__init__(name or (names.pop() if len(names) == 1 else "p"))
         check_product(factors)
         self._factors = factors
-        self._hidden = hidden
+        self._integrated = hidden
         self._order = order
         laws = list({id(f.law): f.law for f in factors}.values())
         self.laws = nn.ModuleList(laws)
@@ -59,9 +59,9 @@ class Joint(Distribution):
         return self._factors
 
     @property
-    def hidden(self) -> tuple[str, ...]:
+    def integrated(self) -> tuple[str, ...]:
         """The variables that are integrated out."""
-        return self._hidden
+        return self._integrated
 
     @property
     def all_var(self) -> list[str]:
@@ -71,7 +71,7 @@ class Joint(Distribution):
 
     def rebuilt(self, factors: Iterable[Factor]) -> "Joint":
         """The same product over other factors."""
-        return Joint(factors, self._hidden, self.name, self._order)
+        return Joint(factors, self._integrated, self.name, self._order)
 
 
 def as_joint(dist: Distribution) -> Joint:
@@ -92,7 +92,7 @@ def product(left: Distribution, right: Distribution) -> Joint:
             f"{left.prob_text} * {right.prob_text}: both draw {listing(twice)}. A product draws "
             f"each variable once; rename one with replace_var({twice[0]}='...')."
         )
-    hidden = (*left.hidden, *right.hidden)
+    hidden = (*left.integrated, *right.integrated)
     seen = sorted(set(hidden) & {*left.cond_var, *right.cond_var})
     if seen:
         raise VariableError(

@@ -109,6 +109,16 @@ class Law(Distribution):
         own = type(self).forward is not Law.forward
         self._by_name = check_network(self, own=own)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse a layer whose name the law uses itself: the law's own would be found instead."""
+        taken = name != "net" and hasattr(type(self), name)
+        if taken and isinstance(value, (nn.Module, nn.Parameter)):
+            raise OptionError(
+                f"{type(self).__name__}: a {type(value).__name__} cannot be called {name!r}, which "
+                f"is a word of every law. Call it {name}_layer."
+            )
+        super().__setattr__(name, value)
+
     # -- what it is over ------------------------------------------------------------------------
     @property
     def factors(self) -> tuple[Factor, ...]:

@@ -33,4 +33,4 @@ def marginalize(dist: Distribution, names: Sequence[str]) -> Joint:
             "least one variable."
         )
     joint = as_joint(dist)
-    return Joint(joint.factors, (*joint.hidden, *names), joint.name, tuple(joint.all_var))
+    return Joint(joint.factors, (*joint.integrated, *names), joint.name, tuple(joint.all_var))

@@ -31,7 +31,7 @@ def rename(dist: Distribution, renaming: Mapping[str, str]) -> Joint:
         if after.count(new) > 1:
             raise VariableError(
                 f"{dist.prob_text}: {old} cannot be renamed to {new}, which is in use"
-                f"{' (integrated out)' if new in dist.hidden else ''}. Choose another name."
+                f"{' (integrated out)' if new in dist.integrated else ''}. Choose another name."
             )
     joint = as_joint(dist)
     moved = [v for v in renaming if v in joint.all_var]
@@ -45,7 +45,7 @@ def rename(dist: Distribution, renaming: Mapping[str, str]) -> Joint:
             )
             for f in joint.factors
         ),
-        tuple(renaming.get(v, v) for v in joint.hidden),
+        tuple(renaming.get(v, v) for v in joint.integrated),
         joint.name,
         tuple(renaming.get(v, v) for v in order),
     )

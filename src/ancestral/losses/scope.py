@@ -82,8 +82,8 @@ def _check_names(node: Any, names: Mapping[str, Any], method: str) -> None:
     for name in names:
         if name not in known and name in inputs(node):
             raise VariableError(
-                f"{method}: in {node} an empirical law draws {name!r}, so it is not free. Rename it "
-                f"there: law.replace_var({name}='...')."
+                f"{method}: in {node} an empirical law draws {name!r}, so it is not free. Rename "
+                f"it there: law.replace_var({name}='...')."
             )
         if name not in known:
             raise VariableError(

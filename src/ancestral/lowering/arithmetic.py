@@ -176,7 +176,9 @@ def extremum(lw: Lowering, node: Extremum, scope: Scope) -> Sum:
     left, right = _both(lw, node, scope)
     for value, bound in ((left, right.number), (right, left.number)):
         if bound is not None:
-            return _of_each(lw, "clamp", value, (None, bound) if node.which == "min" else (bound, None))
+            return _of_each(
+                lw, "clamp", value, (None, bound) if node.which == "min" else (bound, None)
+            )
     out = lw.build.elementwise(node.which, (lw.build.register(left), lw.build.register(right)))
     return Sum({out: 1.0}, kind=min(left.kind, right.kind))
 

@@ -58,9 +58,7 @@ class Sum:
 
     def times(self, factor: float) -> "Sum":
         """The combination scaled."""
-        return Sum(
-            {r: factor * c for r, c in self.terms.items()}, factor * self.bias, self.kind
-        )
+        return Sum({r: factor * c for r, c in self.terms.items()}, factor * self.bias, self.kind)
 
     @property
     def axes(self) -> Axes:

@@ -65,48 +65,54 @@ class Drawn:
 
 def expectation(lw: Lowering, node: Expectation, scope: Scope) -> Sum:
     """Draw each factor parents first, lower the body with the draws bound, average."""
-    here = scope.below(node, -1)
-    values: dict[str, Sum] = dict(scope.values)
-    copies: dict[str, Axis] = dict(scope.copies)
-    drawn: list[Drawn] = []
     row = _row_axis(lw, node, scope)
-    for factor in parents_first(node.law.factors):
-        inner = replace(here, values=values)
-        new = _draw(lw, node, factor, inner, row)
-        drawn += new
-        for one in new:
-            values[one.factor.var[0]] = Sum({one.value: 1.0})
-        if factor.copies:
-            copies[factor.copies[0]] = Axis(factor.copies[0], COPY, factor.copies[1])
-    for name in node.law.hidden:  # drawn, but not seen: the name keeps its outer meaning
-        values.pop(name, None)
-        values.update({name: scope.values[name]} if name in scope.values else {})
-    rows = {**scope.rows, **dict.fromkeys(node.law.var, frozenset({row}))}
-    inside = replace(
-        scope.below(node, 0), values=values, rows=rows, copies=copies, depth=scope.depth + 1
-    )
-    inner_sum = lw.lower(node.body, inside)
-    if inner_sum.kind != LOSS:
-        inner_sum = Sum({lw.scalar(node.body, inner_sum): 1.0})
-    for factor in node.law.factors:
-        if factor.copies and Axis(factor.copies[0], COPY, factor.copies[1]) in inner_sum.axes:
-            k = factor.copies[0]
-            raise ScopeError(
-                f"{loss_text.text(node)}: the axis {k!r} of its copies is left free. Reduce it "
-                f'inside, e.g. .mean("{k}") or .exp().mean("{k}").log().'
-            )
+    drawn, inside = _bind(lw, node, scope, row)
+    inner = lw.lower(node.body, inside)
+    if inner.kind != LOSS:
+        inner = Sum({lw.scalar(node.body, inner): 1.0})
+    _check_copies(node, inside, inner)
     if scope.depth == 0:
         lw.bound.update({d.factor.var[0]: d.value for d in drawn})
     means = [d.axis for d in drawn if d.axis is not None]
     if not _keeps_rows(lw, node, scope):
         means.append(row)
-    if not set(means) & set(inner_sum.axes) and all(d.estimator is None for d in drawn):
-        return inner_sum  # a sum in an expectation meets the terms beside it
-    body = _estimate(lw, lw.build.register(inner_sum), drawn, replace(inside, path=()))
+    if not set(means) & set(inner.axes) and all(d.estimator is None for d in drawn):
+        return inner  # a sum in an expectation meets the terms beside it
+    body = _estimate(lw, lw.build.register(inner), drawn, replace(inside, path=()))
     for axis in dict.fromkeys(means):
         if axis in body.axes:  # a table is summed already; its weights may have brought axes
             body = lw.build.reduce("mean", axis, body)
     return Sum({body: 1.0})
+
+
+def _bind(lw: Lowering, node: Expectation, scope: Scope, row: Axis) -> tuple[list[Drawn], Scope]:
+    """The draws of each factor, parents first, and the scope inside."""
+    here = scope.below(node, -1)
+    values: dict[str, Sum] = dict(scope.values)
+    copies: dict[str, Axis] = dict(scope.copies)
+    drawn: list[Drawn] = []
+    for factor in parents_first(node.law.factors):
+        new = _draw(lw, node, factor, replace(here, values=values), row)
+        drawn += new
+        values.update({d.factor.var[0]: Sum({d.value: 1.0}) for d in new})
+        if factor.copies:
+            copies[factor.copies[0]] = Axis(factor.copies[0], COPY, factor.copies[1])
+    for name in node.law.integrated:  # drawn, but not seen: the name keeps its outer meaning
+        values.pop(name, None)
+        values.update({name: scope.values[name]} if name in scope.values else {})
+    rows = {**scope.rows, **dict.fromkeys(node.law.var, frozenset({row}))}
+    inside = scope.below(node, 0)
+    return drawn, replace(inside, values=values, rows=rows, copies=copies, depth=scope.depth + 1)
+
+
+def _check_copies(node: Expectation, inside: Scope, body: Sum) -> None:
+    """Raise if the axis of a law's copies is not reduced in the body."""
+    for axis in (inside.copies[f.copies[0]] for f in node.law.factors if f.copies):
+        if axis in body.axes:
+            raise ScopeError(
+                f"{loss_text.text(node)}: the axis {axis.name!r} of its copies is left free. "
+                f'Reduce it inside, e.g. .mean("{axis}") or .exp().mean("{axis}").log().'
+            )
 
 
 def _row_axis(lw: Lowering, node: Expectation, scope: Scope) -> Axis:
@@ -120,10 +126,10 @@ def _row_axis(lw: Lowering, node: Expectation, scope: Scope) -> Axis:
     if not found:
         found = set(lw.plates.values())
     if len(found) > 1:
-        names = ", ".join(sorted(lw.plates))
+        told = ", ".join(sorted(lw.plates))
         raise ScopeError(
             f"{loss_text.text(node)}: its draws could follow the rows of either of two data sets "
-            f"({names}). Reduce each with .mean() before they meet."
+            f"({told}). Reduce each with .mean() before they meet."
         )
     return found.pop() if found else Axis("n", ROW)
 

@@ -16,8 +16,8 @@ class ML(Model):
     Args:
         p: The law of the data.
         other_distributions: Further laws to train.
-        optimizer, optimizer_params, clip_grad_norm, clip_grad_value, retain_graph: As in
-            :class:`Model`.
+        optimizer, optimizer_params, clip_grad_norm, clip_grad_value, retain_graph, compile:
+            As in :class:`Model`.
 
     Example:
         >>> from ancestral.distributions import Normal
@@ -35,6 +35,7 @@ class ML(Model):
         clip_grad_norm: float | None = None,
         clip_grad_value: float | None = None,
         retain_graph: bool = False,
+        compile: bool | str = False,
     ) -> None:
         super().__init__(
             loss=-p.log_prob().mean(),
@@ -44,4 +45,5 @@ class ML(Model):
             clip_grad_norm=clip_grad_norm,
             clip_grad_value=clip_grad_value,
             retain_graph=retain_graph,
+            compile=compile,
         )

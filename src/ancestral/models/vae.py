@@ -19,8 +19,8 @@ class VAE(Model):
         decoder: The law p(x|z).
         other_distributions: Further laws to train.
         regularizer: A loss to add, e.g. ``KullbackLeibler(encoder, prior)``.
-        optimizer, optimizer_params, clip_grad_norm, clip_grad_value, retain_graph: As in
-            :class:`Model`.
+        optimizer, optimizer_params, clip_grad_norm, clip_grad_value, retain_graph, compile:
+            As in :class:`Model`.
 
     Source: Kingma and Welling, Auto-Encoding Variational Bayes (2014).
 
@@ -43,6 +43,7 @@ class VAE(Model):
         clip_grad_norm: float | None = None,
         clip_grad_value: float | None = None,
         retain_graph: bool = False,
+        compile: bool | str = False,
     ) -> None:
         loss = -Expectation(encoder, decoder.log_prob())
         if regularizer is not None:
@@ -55,4 +56,5 @@ class VAE(Model):
             clip_grad_norm=clip_grad_norm,
             clip_grad_value=clip_grad_value,
             retain_graph=retain_graph,
+            compile=compile,
         )

@@ -18,8 +18,8 @@ class VI(Model):
         p: The joint law of data and latent variables.
         approximate_dist: The law q of the latent variables.
         other_distributions: Further laws to train.
-        optimizer, optimizer_params, clip_grad_norm, clip_grad_value, retain_graph: As in
-            :class:`Model`.
+        optimizer, optimizer_params, clip_grad_norm, clip_grad_value, retain_graph, compile:
+            As in :class:`Model`.
 
     Example:
         >>> from ancestral.distributions import Normal
@@ -40,6 +40,7 @@ class VI(Model):
         clip_grad_norm: float | None = None,
         clip_grad_value: float | None = None,
         retain_graph: bool = False,
+        compile: bool | str = False,
     ) -> None:
         super().__init__(
             loss=-ELBO(p, approximate_dist).mean(),
@@ -49,4 +50,5 @@ class VI(Model):
             clip_grad_norm=clip_grad_norm,
             clip_grad_value=clip_grad_value,
             retain_graph=retain_graph,
+            compile=compile,
         )

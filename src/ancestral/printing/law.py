@@ -18,7 +18,7 @@ def factor(f: Factor, dialect: Dialect, names: Names | None = None) -> str:
 
 def whole(law: Distribution, dialect: Dialect, names: Names | None = None) -> str:
     """A law by its own name: ``p(x,z)``; a single factor as that factor prints."""
-    if len(law.factors) == 1 and not law.hidden and law.name == law.factors[0].law.name:
+    if len(law.factors) == 1 and not law.integrated and law.name == law.factors[0].law.name:
         return factor(law.factors[0], dialect, names)
     detached = bool(law.factors) and all(f.detached for f in law.factors)
     name = _name(law.name, dialect, detached=detached)
@@ -54,8 +54,8 @@ def equation(law: Distribution, dialect: Dialect) -> str:
     if isinstance(law, Law):
         return left
     right = product(law, dialect)
-    if law.hidden:
-        each = [dialect.form("differential", name=dialect.name(h)) for h in law.hidden]
+    if law.integrated:
+        each = [dialect.form("differential", name=dialect.name(h)) for h in law.integrated]
         right = dialect.form("integral", body=right, over="".join(each))
     return left if right == left else dialect.form("equation", left=left, right=right)
 

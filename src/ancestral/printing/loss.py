@@ -241,7 +241,7 @@ def _inside(drawn: Distribution, c: Context) -> Context:
 def _expectation(node: Expectation, c: Context) -> Printed:
     outer = {k: v for k, v in c.names.items() if k not in node.law.all_var}
     marginal = law.whole(node.law, c.dialect, outer)
-    subscript = marginal if node.law.hidden else law.product(node.law, c.dialect, outer)
+    subscript = marginal if node.law.integrated else law.product(node.law, c.dialect, outer)
     copied = [f for f in node.law.factors if f.copies]
     if copied and copied[0].copies:
         size = c.dialect.number(str(copied[0].copies[1]))

@@ -102,10 +102,7 @@ class Writer:
         value: Tensor = self.run.values[register]
         event = tuple(value.shape[len(register.axes) :])
         name = self.aligned(self.text(register), register.axes, axes, event)
-        lead = len(axes) - len(register.axes)
-        full = register.axes if register.axes and axes[lead:] == register.axes else axes
-        kind = (full, event, value.dtype) if register.axes else ((), event, value.dtype)
-        return Code(ast.Name(name, ast.Load()), kind)
+        return Code(ast.Name(name, ast.Load()), (register.axes, event, value.dtype))
 
     # -- axes -----------------------------------------------------------------------------------
     def known_size(self, axis: Axis) -> int | None:

@@ -1,0 +1,77 @@
+"""What stops a step before the weights are touched: a loss or a gradient that is not finite."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from ancestral.core.errors import DataError, GradientError, TrainingError
+from ancestral.losses import Node
+from ancestral.lowering.function import explain
+from ancestral.models.parameters import owner
+from ancestral.runtime.run import Run
+
+
+def check_value(loss: Node, value: Tensor, modules: nn.ModuleList, run: Run) -> None:
+    """Raise if a value cannot be minimised.
+
+    Args:
+        loss: The expression, for the message.
+        value: Its value, which should be one finite number with a gradient.
+        modules: What is trained.
+        run: The run that gave the value; it is made again to find out what is at fault.
+
+    Raises:
+        TrainingError: If it is no number, or not finite while each term is.
+        GradientError: If it has no gradient.
+        AncestralError: Of the kind that names the term, the variable or the row at fault.
+    """
+    if value.dim():
+        raise TrainingError(
+            f"{loss} has shape {tuple(value.shape)}; a model minimises one number. Write .mean() "
+            "around it, or .sum()."
+        )
+    if not value.requires_grad:
+        raise GradientError(
+            f"{loss}: its value has no gradient. Either every path to the parameters is cut by "
+            ".detach(), or train() was called under torch.no_grad()."
+        )
+    if not math.isfinite(value.item()):
+        _blame(loss, modules, run)
+
+
+def _blame(loss: Node, modules: nn.ModuleList, run: Run) -> None:
+    for name, p in modules.named_parameters():
+        if not bool(torch.isfinite(p).all()):
+            raise TrainingError(
+                f"{loss} is not finite, since {owner(modules, name)} is not: an earlier gradient "
+                "was not finite or too large. Load saved weights, and lower the learning rate or "
+                "set clip_grad_norm=..."
+            )
+    for name, data in run.data.items():
+        if data.dim() and not len(data):
+            raise DataError(f"{loss}: {name} has no rows: shape {tuple(data.shape)}.")
+    explain(run)
+    raise TrainingError(
+        f"{loss} is not finite, though each of its terms is: it overflows where they are "
+        "combined. Check the scale of its terms and the learning rate."
+    )
+
+
+def clip_norm(loss: Node, modules: nn.ModuleList, bound: float) -> None:
+    """Scale the whole gradient so that its norm is at most ``bound``.
+
+    Raises:
+        TrainingError: If the gradient is not finite: torch would spoil all of it.
+    """
+    trained = [p for p in modules.parameters() if p.requires_grad]
+    try:
+        nn.utils.clip_grad_norm_(trained, bound, error_if_nonfinite=True)
+    except RuntimeError:
+        grads = {n: p.grad for n, p in modules.named_parameters() if p.grad is not None}
+        bad = [n for n, g in grads.items() if not bool(torch.isfinite(g).all())]
+        told = f"the gradient of {owner(modules, bad[0])}" if bad else "the norm of its gradient"
+        raise TrainingError(
+            f"{loss}: its value is finite, but {told} is not. The weights are as they were. Look "
+            "for a square root or a division at 0."
+        ) from None
