@@ -40,10 +40,10 @@ class Scope:
     axes: int = 0
 
 
-def case(seed: int) -> Case:
-    """The expression of a seed."""
+def case(seed: int, attempt: int = 0) -> Case:
+    """The expression of a seed; of a later attempt another one."""
     number = seed // PER_WORLD
-    return _Author(seed, world(number)).case(number)
+    return _Author(seed, attempt, world(number)).case(number)
 
 
 def depth(e: Expr) -> int:
@@ -52,8 +52,8 @@ def depth(e: Expr) -> int:
 
 
 class _Author:
-    def __init__(self, seed: int, w: World) -> None:
-        self.r = random.Random(seed)
+    def __init__(self, seed: int, attempt: int, w: World) -> None:
+        self.r = random.Random(f"{seed} {attempt}")
         self.seed, self.w = seed, w
 
     def case(self, number: int) -> Case:

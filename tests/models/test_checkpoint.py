@@ -423,7 +423,7 @@ def saving_killed(model: Model, folder: Path, at: int, monkeypatch) -> bool:
     with monkeypatch.context() as patch:
         for place, name in (
             (os, "replace"),
-            (checkpoint, "save_file"),
+            (Path, "write_bytes"),
             (checkpoint, "_flush"),
             (checkpoint, "_digest"),
             (Path, "write_text"),
@@ -483,7 +483,7 @@ def test_a_full_disk(tmp_path, monkeypatch):
     def full(*args, **options):
         raise OSError(28, "No space left on device")
 
-    for place, name in ((checkpoint, "save_file"), (Path, "write_text"), (os, "replace")):
+    for place, name in ((Path, "write_bytes"), (Path, "write_text"), (os, "replace")):
         with monkeypatch.context() as patch:
             patch.setattr(place, name, full)
             with pytest.raises(CheckpointError, match=r"cannot be written: .*No space left"):

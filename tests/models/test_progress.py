@@ -19,7 +19,8 @@ def fit(**options) -> None:
     w.model().fit({"x": w.x}, 3, batch_size=4, **options)
 
 
-def test_one_line_an_epoch_in_a_file(capsys):
+def test_lines_in_a_file(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "PIPED", -1.0)
     fit(validation={"x": parts().x})
     out, err = capsys.readouterr()
     assert out == ""
@@ -31,6 +32,15 @@ def test_one_line_an_epoch_in_a_file(capsys):
         assert line.endswith(" s")
     assert "\r" not in err
     assert "\x1b" not in err
+
+
+def test_a_line_now_and_then_is_enough_in_a_file(capsys):
+    w = parts()
+    w.model().fit({"x": w.x}, 50, batch_size=8)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("epoch 1/50  loss ")
+    assert lines[-1].startswith("epoch 50/50  loss ")
+    assert len(lines) < 10
 
 
 def test_without_validation(capsys):

@@ -168,7 +168,8 @@ def refuse_density(dist: "Distribution") -> None:
     """Raise if the law has no density that can be evaluated, naming why and what to do."""
     if dist.integrated:
         raise DensityError(
-            f"log {dist.prob_text}: {listing(dist.integrated)} is integrated out, and the integral "
+            f"log {dist.prob_text}: {listing(dist.integrated)} is integrated out, and the "
+            "integral "
             "has no closed form. Use a bound: E(q, joint.log_prob() - q.log_prob()), with "
             f"q a law of {listing(dist.integrated)}."
         )

@@ -114,7 +114,8 @@ class Law(Distribution):
         taken = name != "net" and hasattr(type(self), name)
         if taken and isinstance(value, (nn.Module, nn.Parameter)):
             raise OptionError(
-                f"{type(self).__name__}: a {type(value).__name__} cannot be called {name!r}, which "
+                f"{type(self).__name__}: a {type(value).__name__} cannot be called {name!r}, "
+                "which "
                 f"is a word of every law. Call it {name}_layer."
             )
         super().__setattr__(name, value)

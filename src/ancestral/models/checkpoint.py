@@ -17,7 +17,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from ancestral.core.errors import CheckpointError
@@ -76,7 +77,7 @@ def save(folder: Path, modules: nn.Module, loss: str) -> None:
         before = _accepted(folder)
         weights = _beside(folder / WEIGHTS)
         try:
-            save_file(state, weights)
+            weights.write_bytes(serialize(state))  # with the rights of any file of the user's
             new = Manifest(loss, _digest(weights))
             if before is not None:
                 manifest = Manifest(loss, new.digest, before)

@@ -1,11 +1,12 @@
-"""Progress on stderr: one line that is rewritten on a terminal, one line an epoch elsewhere."""
+"""Progress on stderr: a line that is rewritten on a terminal, elsewhere a line now and then."""
 
 import sys
 import time
 from collections.abc import Mapping
 from typing import Any
 
-REFRESH = 0.2  # seconds
+REFRESH = 0.2  # seconds between two looks at a terminal
+PIPED = 2.0  # seconds between two lines in a file
 
 
 class ProgressLine:
@@ -38,6 +39,10 @@ class ProgressLine:
         """Show what an epoch gave, and how long the rest will take."""
         if self._out is None:
             return
+        now, ends = time.perf_counter(), record["epoch"] in (1, self._epochs)
+        if not self._live and not ends and now - self._last < PIPED:
+            return
+        self._last = now
         left = (self._epochs - record["epoch"]) * record["seconds"]
         held = "" if record["validation"] is None else f"  validation {record['validation']:.4f}"
         eta = f"  {left:.0f} s left" if left >= 1 else ""

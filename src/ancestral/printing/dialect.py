@@ -35,7 +35,7 @@ def name_parts(name: str) -> tuple[str, ...]:
         >>> name_parts("z_t"), name_parts("p_{prior}"), name_parts("_")
         (('z', 't'), ('p', 'prior'), ('_',))
     """
-    if re.fullmatch(r"[A-Za-z0-9]+(_\{[^{}\\]+\})+", name):
+    if re.fullmatch(r"[A-Za-z0-9]+(_\{[^{}]+\})+", name):
         return tuple(part.rstrip("}") for part in name.split("_{"))
     head, _, tail = name.partition("_")
     return (head, tail) if head and tail else (name,)
@@ -48,24 +48,54 @@ def latex_name(name: str) -> str:
         >>> latex_name("x_u"), latex_name("p_{prior}"), latex_name("beta")
         ('x_{u}', 'p_{prior}', '\\beta')
     """
-    if re.fullmatch(r"[A-Za-z0-9]+(_\{[^{}\\]*\})+", name):
-        return name
     head, *tail = name_parts(name)
     head = "\\" + head if head in GREEK else _escape(head)
-    return f"{head}_{{{_escape(tail[0])}}}" if tail else head
+    return f"{head}_{{{','.join(map(_escape, tail))}}}" if tail else head
 
 
 def _escape(text: str) -> str:
+    signs = {
+        "\\": r"\backslash ", "^": r"\hat{}", "~": r"\sim ", "<": r"\lt ", ">": r"\gt ", " ": r"\ ",
+    }  # fmt: skip
     return re.sub(
-        r"([\\{}$&#%^_~])",
-        lambda m: {"\\": r"\backslash ", "^": r"\hat{}", "~": r"\sim "}.get(m[0], "\\" + m[0]),
-        text,
+        rf"\\(?:{'|'.join(GREEK)})\b|[\\{{}}$&#%^_~<> ]",  # a greek letter may be written as such
+        lambda m: m[0] if len(m[0]) > 1 else signs.get(m[0], "\\" + m[0]),
+        printable(text),
     )
 
 
+def printable(text: str) -> str:
+    """A text in one line: control characters, and signs that turn its direction, are spelled out.
+
+    Example:
+        >>> printable("a\\nb")
+        'a\\\\nb'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def text_name(name: str) -> str:
-    """A name as text: greek letters by their signs."""
-    return GREEK.get(name, name)
+    """A name as text: greek letters by their signs; one that is no word in quotes.
+
+    Example:
+        >>> text_name("beta"), text_name("z_{t-1}"), text_name("x + y")
+        ('β', 'z_{t-1}', "'x + y'")
+    """
+    if re.fullmatch(r"[\w'′]+([_^]\{[^{}]*\})*['′]*", name) and name.isprintable():
+        return GREEK.get(name, name)
+    quoted = printable(name).replace("'", r"\'")
+    return f"'{quoted}'"
+
+
+def _latex_number(text: str) -> str:
+    """``2.5e-05`` as a product with a power of ten."""
+    mantissa, _, exponent = text.partition("e")
+    if text in ("inf", "nan"):
+        return {"inf": r"\infty", "nan": r"\mathrm{nan}"}[text]
+    if not exponent:
+        return text
+    power = f"10^{{{int(exponent)}}}"
+    return power if mantissa == "1" else rf"{mantissa} \cdot {power}"
 
 
 def _same(text: str) -> str:
@@ -108,9 +138,9 @@ class Dialect:
         """A term in brackets, for precedence."""
         return self.form("bracket", inside=inside)
 
-    def indexed(self, name: str, axis: str) -> str:
+    def indexed(self, spelled: str, axis: str) -> str:
         """A copy of a variable: ``z_k``."""
-        return self.form("indexed", name=self.base(self.name(name)), axis=self.name(axis))
+        return self.form("indexed", name=self.base(spelled), axis=self.name(axis))
 
 
 TEXT = Dialect(
@@ -134,6 +164,7 @@ TEXT = Dialect(
         "apply": "%(f)s(%(args)s)",
         "bracket": "(%(inside)s)",
         "abs": "|%(inside)s|",
+        "abs_of_bars": "abs(%(inside)s)",
         "norm": "||%(inside)s||",
         "slope": "∇%(point)s",
         "slope_wrt": "∇_{%(wrt)s} %(point)s",
@@ -141,6 +172,7 @@ TEXT = Dialect(
         "plus": "%(left)s + %(right)s",
         "difference": "%(left)s - %(right)s",
         "product": "%(left)s %(right)s",
+        "times": "%(left)s · %(right)s",
         "power": "%(base)s^%(exponent)s",
         "fraction": "%(above)s / %(below)s",
         "minus": "-%(inside)s",
@@ -153,6 +185,7 @@ TEXT = Dialect(
 
 LATEX = Dialect(
     name=latex_name,
+    number=_latex_number,
     function=lambda f: f"\\{f}" if f in ("log", "exp", "min", "max") else f,
     base=lambda name: f"{{{name}}}" if "_" in name else name,
     stacks=True,
@@ -169,6 +202,8 @@ LATEX = Dialect(
         "log": r"\log %(density)s",
         "call": r"%(f)s \left(%(args)s \right)",
         "bracket": r"\left(%(inside)s \right)",
+        "abs_of_bars": r"\left|%(inside)s \right|",
+        "times": r"%(left)s \cdot %(right)s",
         "norm": r"\left\lVert %(inside)s \right\rVert",
         "slope": r"\nabla %(point)s",
         "slope_wrt": r"\nabla_{%(wrt)s} %(point)s",

@@ -20,8 +20,10 @@ def whole(law: Distribution, dialect: Dialect, names: Names | None = None) -> st
     """A law by its own name: ``p(x,z)``; a single factor as that factor prints."""
     if len(law.factors) == 1 and not law.integrated and law.name == law.factors[0].law.name:
         return factor(law.factors[0], dialect, names)
-    detached = bool(law.factors) and all(f.detached for f in law.factors)
-    name = _name(law.name, dialect, detached=detached)
+    detached = {f.detached for f in law.factors}
+    if len(detached) == 2 and not law.integrated:  # one name cannot say which is
+        return dialect.bracket(product(law, dialect, names))
+    name = _name(law.name, dialect, detached=detached == {True})
     return _over(name, law.var, law.cond_var, dialect, names)
 
 

@@ -1,6 +1,6 @@
 """Losses as text, LaTeX and MathML, brackets from one precedence table."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -32,20 +32,49 @@ from ancestral.losses.prob import (
     LogProb,
     Prob,
 )
+from ancestral.losses.scope import free
 from ancestral.printing import law
 from ancestral.printing.dialect import LATEX, TEXT, Dialect, number
 from ancestral.printing.mathml import MATHML, document
 
-SUM, MINUS, PRODUCT, PREFIX, POWER, ATOM = range(6)
+SUM, MINUS, SERIES, QUOTIENT, PRODUCT, PREFIX, POWER, ATOM = range(8)
 
 
 @dataclass(frozen=True)
 class Context:
-    """What surrounds a node: the written form, and how names print where they are bound."""
+    """What surrounds a node: the written form, and how names print that stand for something else.
+
+    Args:
+        dialect: The written form.
+        names: How a name prints in a law: ``r=1``.
+        values: How it prints where its value stands: ``1``.
+        sizes: The number of copies along a named axis.
+    """
 
     dialect: Dialect
     names: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, "Printed"] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
+
+    def spelled(self, name: str) -> str:
+        """A name as it prints in a law."""
+        return self.names.get(name, self.dialect.name(name))
+
+    def binding(self, names: Sequence[str], node: Any) -> "Context":
+        """The context in which a node has bound names: by their own name, or with a prime if a
+        free variable prints like it.
+        """
+        taken = {self.spelled(n) for n in free(node)}
+        fresh = {}
+        for name in names:
+            prime = name
+            while self.dialect.name(prime) in taken:
+                prime += "'"
+            if prime != name:
+                fresh[name] = self.dialect.name(prime)
+        kept = {k: v for k, v in self.names.items() if k not in names}
+        values = {k: v for k, v in self.values.items() if k not in names}
+        return replace(self, names={**kept, **fresh}, values=values)
 
 
 Printed = tuple[str, int]  # a formula and its precedence
@@ -80,7 +109,8 @@ def _at(node: Any, c: Context, least: int) -> str:
 def _number(value: float, c: Context) -> Printed:
     if value < 0:
         return c.dialect.form("minus", inside=c.dialect.number(number(-value))), MINUS
-    return c.dialect.number(number(value)), ATOM
+    is_power = c.dialect.stacks and "e" in number(value)  # a product with a power of ten
+    return c.dialect.number(number(value)), PRODUCT if is_power else ATOM
 
 
 def _constant(node: Constant, c: Context) -> Printed:
@@ -88,7 +118,7 @@ def _constant(node: Constant, c: Context) -> Printed:
 
 
 def _value(node: Value, c: Context) -> Printed:
-    return c.names.get(node.name, c.dialect.name(node.name)), ATOM
+    return c.values.get(node.name) or (c.spelled(node.name), ATOM)
 
 
 def _point(node: Apply | Grad | Jvp, c: Context) -> tuple[str, list[str]]:
@@ -117,17 +147,17 @@ def _jvp(node: Jvp, c: Context) -> Printed:
 def _add(node: Add, c: Context) -> Printed:
     if isinstance(node.right, Neg):
         return _sub(Sub(node.left, node.right.arg), c)
-    left, right = _at(node.left, c, SUM), _at(node.right, c, PRODUCT)
+    left, right = _at(node.left, c, SUM), _at(node.right, c, SERIES)
     return c.dialect.form("plus", left=left, right=right), SUM
 
 
 def _sub(node: Sub, c: Context) -> Printed:
-    left, right = _at(node.left, c, SUM), _at(node.right, c, PRODUCT)
+    left, right = _at(node.left, c, SUM), _at(node.right, c, SERIES)
     return c.dialect.form("difference", left=left, right=right), SUM
 
 
 def _neg(node: Neg, c: Context) -> Printed:
-    return c.dialect.form("minus", inside=_at(node.arg, c, PRODUCT)), MINUS
+    return c.dialect.form("minus", inside=_at(node.arg, c, SERIES)), MINUS
 
 
 def _mul(node: Mul, c: Context) -> Printed:
@@ -140,14 +170,26 @@ def _mul(node: Mul, c: Context) -> Printed:
     if negative and isinstance(left, Constant):
         left = Constant(-left.number)
     first, second = _at(left, c, PRODUCT), _at(right, c, PREFIX)
-    body = c.dialect.form("product", left=first, right=second)
+    kind = "times" if _leads_with_number(right, c) else "product"
+    body = c.dialect.form(kind, left=first, right=second)
     return (c.dialect.form("minus", inside=body), MINUS) if negative else (body, PRODUCT)
 
 
+def _leads_with_number(node: Any, c: Context) -> bool:
+    """Whether a factor prints a number first, which would read on from a number before it."""
+    if isinstance(node, Value) and node.name in c.values:
+        return c.values[node.name][0][:1].isdigit()
+    if isinstance(node, Pow):
+        return _leads_with_number(node.base, c)
+    return isinstance(node, Constant) and node.number >= 0
+
+
 def _div(node: Div, c: Context) -> Printed:
-    least = (SUM, SUM) if c.dialect.stacks else (PRODUCT, POWER)
-    above, below = _at(node.left, c, least[0]), _at(node.right, c, least[1])
-    return c.dialect.form("fraction", above=above, below=below), PRODUCT
+    stacks = c.dialect.stacks
+    above = _at(node.left, c, SUM if stacks else QUOTIENT)
+    below = _at(node.right, c, SUM if stacks else POWER)
+    form = c.dialect.form("fraction", above=above, below=below)
+    return form, PRODUCT if stacks else QUOTIENT
 
 
 def _pow(node: Pow, c: Context) -> Printed:
@@ -160,7 +202,8 @@ def _pow(node: Pow, c: Context) -> Printed:
 def _unary(node: Unary, c: Context) -> Printed:
     inside = write(node.arg, c)[0]
     if node.kind == "abs":
-        return c.dialect.form("abs", inside=inside), ATOM
+        bars = "abs_of_bars" if "|" in inside else "abs"
+        return c.dialect.form(bars, inside=inside), ATOM
     return c.dialect.call(node.kind, inside), ATOM
 
 
@@ -196,8 +239,8 @@ def _reduce(node: Reduce, c: Context) -> Printed:
         size = c.dialect.number(str(known))
         total = c.dialect.form("sum_to", axis=axis, size=size, inside=inside)
     if node.how == "sum":
-        return total, PREFIX
-    return c.dialect.form("mean", size=size, sum=total), PREFIX
+        return total, SERIES
+    return c.dialect.form("mean", size=size, sum=total), SERIES
 
 
 def _detach(node: Detach, c: Context) -> Printed:
@@ -205,13 +248,13 @@ def _detach(node: Detach, c: Context) -> Printed:
 
 
 def _let(node: Let, c: Context) -> Printed:
-    bound = dict(c.names)
+    names, values = dict(c.names), dict(c.values)
     for name, binding in zip(node.names, node.bindings, strict=True):
-        value = write(binding, c)[0]
+        names[name], _ = values[name] = write(binding, c)
         if isinstance(binding, Constant):
-            value = c.dialect.form("bound", name=c.dialect.name(name), value=value)
-        bound[name] = value
-    return write(node.arg, replace(c, names=bound))
+            own = c.dialect.name(name)
+            names[name] = c.dialect.form("bound", name=own, value=names[name])
+    return write(node.arg, replace(c, names=names, values=values))
 
 
 def _planned(node: Planned, c: Context) -> Printed:
@@ -228,38 +271,33 @@ def _prob(node: Prob, c: Context) -> Printed:
 
 
 def _inside(drawn: Distribution, c: Context) -> Context:
-    """The context inside an expectation: its variables by their own names, copies indexed."""
-    names = {k: v for k, v in c.names.items() if k not in drawn.all_var}
-    sizes = dict(c.sizes)
+    """The context inside an expectation: the names of copies are indexed."""
+    names, sizes = dict(c.names), dict(c.sizes)
     for f in drawn.factors:
         if f.copies:
             axis, sizes[f.copies[0]] = f.copies[0], f.copies[1]
-            names.update({v: c.dialect.indexed(v, axis) for v in f.var})
+            names.update({v: c.dialect.indexed(c.spelled(v), axis) for v in f.var})
     return replace(c, names=names, sizes=sizes)
 
 
 def _expectation(node: Expectation, c: Context) -> Printed:
-    outer = {k: v for k, v in c.names.items() if k not in node.law.all_var}
-    marginal = law.whole(node.law, c.dialect, outer)
-    subscript = marginal if node.law.integrated else law.product(node.law, c.dialect, outer)
+    c = c.binding(node.law.var, node)
+    marginal = law.whole(node.law, c.dialect, c.names)
+    subscript = marginal if node.law.integrated else law.product(node.law, c.dialect, c.names)
     copied = [f for f in node.law.factors if f.copies]
     if copied and copied[0].copies:
         size = c.dialect.number(str(copied[0].copies[1]))
-        names = [c.dialect.base(c.dialect.name(v)) for f in copied for v in f.var]
+        names = [c.dialect.base(c.spelled(v)) for f in copied for v in f.var]
         each = c.dialect.separator.join(c.dialect.form("each", name=n, size=size) for n in names)
         subscript = c.dialect.form("copies", each=each, law=subscript)
     body = write(node.body, _inside(node.law, c))[0]
     return c.dialect.form("expectation", law=subscript, body=body), ATOM
 
 
-def _unbound(names: Mapping[str, str], drawn: Distribution) -> dict[str, str]:
-    return {k: v for k, v in names.items() if k not in drawn.var}
-
-
 def _kl(node: KullbackLeibler, c: Context) -> Printed:
     if not node.analytical:
         return write(expand(node), c)
-    names = _unbound(c.names, node.q)
+    names = c.binding(node.q.var, node).names
     q, p = (law.whole(d, c.dialect, names) for d in (node.q, node.p))
     return c.dialect.form("divergence", q=q, p=p), ATOM
 
@@ -273,7 +311,7 @@ def _cross_entropy(node: CrossEntropy, c: Context) -> Printed:
 def _entropy(node: Entropy, c: Context) -> Printed:
     if not node.analytical:
         return write(expand(node), c)
-    q = law.whole(node.q, c.dialect, _unbound(c.names, node.q))
+    q = law.whole(node.q, c.dialect, c.binding(node.q.var, node).names)
     return c.dialect.form("entropy", q=q), ATOM
 
 

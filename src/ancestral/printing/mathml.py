@@ -140,6 +140,7 @@ MATHML = Dialect(
         "apply": f"<mrow>%(f)s{_APPLY}" + _fenced("(", "%(args)s", ")") + "</mrow>",
         "bracket": _fenced("(", "%(inside)s", ")"),
         "abs": _fenced("|", "%(inside)s", "|"),
+        "abs_of_bars": _fenced("|", "%(inside)s", "|"),
         "norm": _fenced("‖", "%(inside)s", "‖"),
         "slope": f"<mrow>{_operator('∇')}%(point)s</mrow>",
         "slope_wrt": (
@@ -149,6 +150,7 @@ MATHML = Dialect(
         "plus": "%(left)s<mo>+</mo>%(right)s",
         "difference": "%(left)s<mo>−</mo>%(right)s",
         "product": f'%(left)s<mo lspace="0" rspace="{THIN}">{TIMES}</mo>%(right)s',
+        "times": "%(left)s<mo>·</mo>%(right)s",
         "power": "<msup><mrow>%(base)s</mrow><mrow>%(exponent)s</mrow></msup>",
         "fraction": "<mfrac><mrow>%(above)s</mrow><mrow>%(below)s</mrow></mfrac>",
         "minus": '<mrow><mo form="prefix">−</mo>%(inside)s</mrow>',
