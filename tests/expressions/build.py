@@ -31,7 +31,9 @@ def law(w: World, description: dict[str, Any]) -> Any:
         own, base = w.objects[f["law"]], w.laws[f["law"]]
         renaming = {
             old: new
-            for old, new in zip((*base["var"], *base["cond"]), (*f["var"], *f["cond"]), strict=True)
+            for old, new in zip(
+                (*base["var"], *base["cond"]), (*f["var"], *f["cond"]), strict=True
+            )
             if old != new
         }
         own = own.replace_var(**renaming) if renaming else own

@@ -72,9 +72,7 @@ def check(c: Case) -> bool:
     w = world(c.world)
     generator = torch.Generator().manual_seed(c.seed)
     try:
-        oracle = Evaluation(
-            c.expr, w.laws, w.functions, c.plans, set(SCALARS), w.rows, c.seed
-        )
+        oracle = Evaluation(c.expr, w.laws, w.functions, c.plans, set(SCALARS), w.rows, c.seed)
     except UnspecifiedError:
         return False
     keys = w.weights_of(c.expr)
@@ -82,12 +80,16 @@ def check(c: Case) -> bool:
     now = _moved(before, 0.1, generator)
     near = _moved(now, STEP, generator)
     try:
-        expected = _by_oracle(oracle, w, keys, now)
+        with torch.no_grad():
+            first = oracle(w.data, w.unflattened(keys, before))
         margin = oracle.margin
+        expected = _by_oracle(oracle, w, keys, now)
+        margin = min(margin, oracle.margin)
         moved = _by_oracle(oracle, w, keys, near)
     except UnspecifiedError:
         return False
-    if not expected.is_finite or not moved.is_finite or margin < NEAREST_KINK:
+    finite = bool(first.isfinite().all()) and expected.is_finite and moved.is_finite
+    if not finite or margin < NEAREST_KINK:
         return False
     if distance(moved, expected)[0] > LARGEST_CONDITION * STEP:
         return False

@@ -145,7 +145,7 @@ class _Author:
         inside = self.loss(d - 1, s)
         names = [n for n in sorted(free(inside, self.w.laws)) if n not in SCALARS]
         numbers = [n for n in names if not _is_condition(inside, n)]
-        if numbers and self.chance(0.5):
+        if numbers and self.chance(0.7):
             n = self.r.choice(numbers)
             if KINDS[base(n)] == "real" or KINDS[base(n)] == "binary":
                 value = 1.0 if KINDS[base(n)] == "binary" else round(self.r.uniform(-1, 1), 2)
@@ -230,7 +230,11 @@ class _Author:
             return ("sub", value, ("val", twin(name)))
         if kind == 1:
             t: Expr = ("param", self.r.choice(SCALARS))
-            return ("add", ("mul", t, value), ("mul", ("sub", ("num", 1.0), t), ("val", twin(name))))
+            return (
+                "add",
+                ("mul", t, value),
+                ("mul", ("sub", ("num", 1.0), t), ("val", twin(name))),
+            )
         if kind == 2:
             return ("mul", ("apply", "f", self.applied(s, "f")[1]), value)
         if kind == 3:

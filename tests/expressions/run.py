@@ -28,7 +28,7 @@ class Failure:
     error: Exception
 
     def __str__(self) -> str:
-        small = shrunk(self.case, fails)
+        small = shrunk(self.case, lambda c: isinstance(_error(c), type(self.error)))
         try:
             printed = str(build.loss(world(small.world), small.expr))
         except Exception as error:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from tests.expressions.generate import Case
+from tests.expressions.generate import Case, drawn_factors
 from tests.oracles.sharing import children
 
 Expr = tuple[Any, ...]
@@ -34,10 +34,16 @@ def shrunk(c: Case, fails: Callable[[Case], bool]) -> Case:
 
 def _smaller(c: Case) -> Iterator[Case]:
     found = sorted(_variants(c.expr), key=size)
-    yield from (replace(c, expr=e) for e in found if size(e) < size(c.expr))
+    yield from (_with(c, e) for e in found if size(e) < size(c.expr))
     for key in c.plans:
         yield replace(c, plans={k: v for k, v in c.plans.items() if k != key})
-    yield from (replace(c, expr=e) for e in _simpler_laws(c.expr))
+    yield from (_with(c, e) for e in _simpler_laws(c.expr))
+
+
+def _with(c: Case, e: Expr) -> Case:
+    """The case of another expression, with the plans of what it draws."""
+    drawn = {f["law"] for f in drawn_factors(e)}
+    return replace(c, expr=e, plans={k: v for k, v in c.plans.items() if k in drawn})
 
 
 def _variants(e: Expr) -> Iterator[Expr]:

@@ -125,9 +125,7 @@ class Evaluation:
 
     def _output(self, weight: str, conditions: list[Value]) -> Value:
         """A linear layer on the conditions side by side."""
-        flat = [
-            v if v.event else Value(v.tensor.double()[..., None], v.axes) for v in conditions
-        ]
+        flat = [v if v.event else Value(v.tensor.double()[..., None], v.axes) for v in conditions]
         tensors, axes = lined_up(flat)
         lead = torch.broadcast_shapes(*(t.shape[:-1] for t in tensors))
         side = torch.cat([t.expand(*lead, t.shape[-1]) for t in tensors], -1)
@@ -293,8 +291,9 @@ class Evaluation:
         if plan[0] != "score" or index not in body.live:
             return body
         value = self._name(factor["var"][0], env)
-        log_q = self._log_density(factor, {**env, factor["var"][0]: Value(
-            value.tensor.detach(), value.axes)})
+        log_q = self._log_density(
+            factor, {**env, factor["var"][0]: Value(value.tensor.detach(), value.axes)}
+        )
         for axis in log_q.axes:
             if axis not in body.axes:  # one integrand of several draws: their joint density
                 log_q = self._reduced("sum", log_q, axis)

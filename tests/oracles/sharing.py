@@ -469,4 +469,3 @@ class Sharing:
         self.draws.append(draw)
         self.first[opened] = draw
         return draw
-

@@ -104,6 +104,10 @@ class Builder:
         self.flow[register] = flow
         return register
 
+    def is_known(self, key: Hashable, register: ir.Register) -> bool:
+        """Whether a register is that of a step."""
+        return self._known.get(key) is register
+
     def law_slot(self, law: Law) -> int:
         """The slot of a law; two frozen laws with equal constants have one."""
         key = ("law", law_key(law))

@@ -108,7 +108,7 @@ class Lowering:
             ("params", slot, conditions),
             law.name,
             axes,
-            lambda out: ir.Params(out, slot, conditions, factor_label(factor)),
+            lambda out: ir.Params(out, slot, conditions, factor.var, self.label(factor, scope)),
             flow,
         )
         for var in factor.var:
@@ -126,18 +126,24 @@ class Lowering:
             ("density", slot, value, params),
             "log " + factor.law.name,
             union(value.axes, params.axes),
-            lambda out: ir.Density(out, slot, value, params, factor.var[0], factor_label(factor)),
+            lambda out: ir.Density(
+                out, slot, value, params, factor.var[0], self.label(factor, scope)
+            ),
         )
+
+    def label(self, factor: Factor, scope: Scope) -> ir.Label:
+        """How a factor prints, made when it is read; renamed data by the name it has."""
+        names: dict[str, str] = {}
+        for name in (*factor.var, *factor.cond_var):
+            for r in scope.values[name].terms if name in scope.values else ():
+                if self.build.is_known(("input", r.name), r):
+                    names[name] = TEXT.name(r.name)
+        return ir.Label(lambda: law_text.factor(factor, TEXT, names))
 
 
 def label(node: Node) -> ir.Label:
     """How a node prints, made when it is read."""
     return ir.Label(lambda: loss_text.text(node))
-
-
-def factor_label(factor: Factor) -> ir.Label:
-    """How a factor prints, made when it is read."""
-    return ir.Label(lambda: law_text.factor(factor, TEXT))
 
 
 Rules = Mapping[type, Callable[[Lowering, Any, Scope], Sum]]

@@ -15,7 +15,7 @@ from ancestral.losses.chain import ClosedForm
 from ancestral.losses.prob import Expectation, LogProb, Prob
 from ancestral.losses.scope import data_names, free
 from ancestral.lowering.build import LOSS, CutPath, Flow, Sum, law_key
-from ancestral.lowering.context import Lowering, Scope, factor_label, label
+from ancestral.lowering.context import Lowering, Scope, label
 from ancestral.printing import loss as loss_text
 from ancestral.program import instructions as ir
 
@@ -207,7 +207,7 @@ def _table(
         ("table", record.index),
         var,
         (axis,),
-        lambda out: ir.Table(out, slot, params, factor_label(factor)),
+        lambda out: ir.Table(out, slot, params, lw.label(factor, scope)),
         Flow(),
     )
     return Drawn(factor, value, chosen, axis)
@@ -245,7 +245,7 @@ def _one_draw(
         ("draw", record.index),
         noise,
         union(params.axes, own),
-        lambda out: ir.Draw(out, slot, params, noise, var, not path, factor_label(factor)),
+        lambda out: ir.Draw(out, slot, params, noise, var, not path, lw.label(factor, scope)),
         flow,
     )
     lw.noise[noise] = value

@@ -35,8 +35,10 @@ def name_parts(name: str) -> tuple[str, ...]:
         >>> name_parts("z_t"), name_parts("p_{prior}"), name_parts("_")
         (('z', 't'), ('p', 'prior'), ('_',))
     """
-    if re.fullmatch(r"[A-Za-z0-9]+(_\{[^{}]+\})+", name):
-        return tuple(part.rstrip("}") for part in name.split("_{"))
+    braced = re.fullmatch(r"([A-Za-z0-9]+)_\{([^{}]+(?:\}_\{[^{}]+)*)\}('*)", name)
+    if braced:
+        head, inside, primes = braced.groups()
+        return (head + primes, *inside.split("}_{"))
     head, _, tail = name.partition("_")
     return (head, tail) if head and tail else (name,)
 
@@ -49,7 +51,7 @@ def latex_name(name: str) -> str:
         ('x_{u}', 'p_{prior}', '\\beta')
     """
     head, *tail = name_parts(name)
-    head = "\\" + head if head in GREEK else _escape(head)
+    head = "\\" + head if head.rstrip("'") in GREEK else _escape(head)
     return f"{head}_{{{','.join(map(_escape, tail))}}}" if tail else head
 
 
@@ -82,7 +84,8 @@ def text_name(name: str) -> str:
         ('β', 'z_{t-1}', "'x + y'")
     """
     if re.fullmatch(r"[\w'′]+([_^]\{[^{}]*\})*['′]*", name) and name.isprintable():
-        return GREEK.get(name, name)
+        word = name.rstrip("'")
+        return GREEK.get(word, word) + name[len(word) :]
     quoted = printable(name).replace("'", r"\'")
     return f"'{quoted}'"
 

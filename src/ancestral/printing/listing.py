@@ -1,17 +1,18 @@
 """A program as text: each step on a line, each draw by name and who reads it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
 
-from ancestral.printing.dialect import number
+from ancestral.distributions.base import prob_text
+from ancestral.printing.dialect import number, printable
 from ancestral.program import instructions as ir
 
 
 def listing(program: ir.Program) -> str:
     """The steps of a program in order."""
-    names = _names(program)
+    names = Names(program)
     readers: dict[ir.Register, list[str]] = {}
     for step in program.steps:
         for r in ir.Program.operands(step):
@@ -36,29 +37,49 @@ def listing(program: ir.Program) -> str:
     return "\n".join([*lines, f"return {names[program.result]}"])
 
 
-def _names(program: ir.Program) -> dict[ir.Register, str]:
-    """A name for each register: of variables their own, of terms a letter of the alphabet."""
-    names: dict[ir.Register, str] = {}
-    taken: set[str] = set()
-    count = 0
-    for step in program.steps:
-        if isinstance(step, (ir.Input, ir.Draw, ir.Pick, ir.Table)):
-            name = step.out.name
-        elif isinstance(step, ir.Params):
-            name = f"θ_{step.out.name}"
-        else:
-            count += 1
-            name = f"t{count}"
-        base, i = name, 1
-        while name in taken:
-            i += 1
-            name = f"{base}'{i}"
-        taken.add(name)
-        names[step.out] = name
-    return names
+class Names:
+    """A name for each register: of variables their own, of terms ``t`` with a number; and each
+    law under the names of the registers that it is given.
+    """
+
+    def __init__(self, program: ir.Program) -> None:
+        self._names: dict[ir.Register, str] = {}
+        self._laws: dict[ir.Register, tuple[str, list[str]]] = {}
+        taken: set[str] = set()
+        count = 0
+        for step in program.steps:
+            if isinstance(step, (ir.Input, ir.Draw, ir.Pick, ir.Table)):
+                name = printable(step.out.name)
+            elif isinstance(step, ir.Params):
+                name = printable(f"θ_{step.out.name}")
+                given = [self[r] for r in step.conditions]
+                self._laws[step.out] = printable(program.laws[step.law].name), given
+            else:
+                count += 1
+                name = f"t{count}"
+            if isinstance(step, ir.Cut) and step.arg in self._laws:
+                cut, given = self._laws[step.arg]
+                self._laws[step.out] = f"sg[{cut}]", given
+            base, i = name, 1
+            while name in taken:
+                i += 1
+                name = f"{base}'{i}"
+            taken.add(name)
+            self._names[step.out] = name
+
+    def __getitem__(self, register: ir.Register) -> str:
+        """The name of a register."""
+        return self._names[register]
+
+    def law(self, params: ir.Register, var: Sequence[str]) -> str:
+        """A law by the register of its parameters: ``q(z|x)``."""
+        name, given = self._laws[params]
+        return prob_text(name, [printable(v) for v in var], given)
 
 
-Names = dict[ir.Register, str]
+def _divergence(step: ir.Closed, names: Names) -> str:
+    laws = [names.law(r, [step.var]) for r in step.params]
+    return f"{'KL' if step.which == 'kl' else 'H'}[{' || '.join(laws)}], closed form"
 
 
 def _list(registers: tuple[ir.Register, ...], names: Names) -> str:
@@ -84,12 +105,12 @@ def _elementwise(step: ir.Elementwise, names: Names) -> str:
 LINES: dict[type, Callable[[Any, Names], str]] = {
     ir.Input: lambda s, n: "given",
     ir.Number: lambda s, n: number(s.value.item() if isinstance(s.value, Tensor) else s.value),
-    ir.Params: lambda s, n: f"parameters of {s.text}",
+    ir.Params: lambda s, n: f"parameters of {n.law(s.out, s.var)}",
     ir.Pick: lambda s, n: f"{s.key} of {n[s.params]}",
-    ir.Draw: lambda s, n: f"{s.text}" + (", gradient cut" if s.cut else ""),
-    ir.Table: lambda s, n: f"every value under {s.text}",
-    ir.Density: lambda s, n: f"log {s.text}",
-    ir.Closed: lambda s, n: f"{s.text}, closed form",
+    ir.Draw: lambda s, n: n.law(s.params, [s.var]) + (", gradient cut" if s.cut else ""),
+    ir.Table: lambda s, n: f"every value under {n.law(s.params, [s.out.name])}",
+    ir.Density: lambda s, n: f"log {n.law(s.params, [n[s.value]])}",
+    ir.Closed: _divergence,
     ir.Call: lambda s, n: f"{s.text}",
     ir.Slope: lambda s, n: f"{s.text}",
     ir.Push: lambda s, n: f"{s.text}",

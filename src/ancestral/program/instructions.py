@@ -58,6 +58,7 @@ class Params(Step):
 
     law: int
     conditions: tuple[Register, ...]
+    var: tuple[str, ...]
     text: Label
 
 
