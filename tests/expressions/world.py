@@ -114,16 +114,19 @@ def mentioned(e: tuple[Any, ...]) -> set[str]:
 @functools.lru_cache(maxsize=4)
 def world(seed: int) -> World:
     """The world of a seed."""
-    return _Maker(seed).made()
+    return Maker(seed).made()
 
 
-class _Maker:
+class Maker:
+    """Makes a world: its variables and data, then its laws one by one."""
+
     def __init__(self, seed: int) -> None:
         self.random = random.Random(f"world {seed}")
         self.generator = torch.Generator().manual_seed(seed)
         self.w = World(seed)
 
-    def made(self) -> World:
+    def variables(self) -> World:
+        """Shapes, data and scalars."""
         w, r = self.w, self.random
         w.rows, w.classes = r.choice(ROWS), r.choice((2, 3))
         for name, kind in KINDS.items():
@@ -134,6 +137,11 @@ class _Maker:
             w.data[name] = self._data(name)
         for name in SCALARS:
             w.data[name] = torch.tensor(r.uniform(0.3, 1.5), dtype=torch.float64)
+        return w
+
+    def made(self) -> World:
+        """A world with laws of every family, and functions."""
+        w, r = self.variables(), self.random
         self._laws()
         for key, outputs, squeeze in (("f", 1, True), ("g", 2, False), ("e", 1, False)):
             arg = r.choice(REAL)
@@ -170,27 +178,33 @@ class _Maker:
         for family in ("normal", "laplace"):
             for var in ("x", "z", "w"):
                 others = [v for v in KINDS if v != var]
-                self._law(family, var, ())
-                self._law(family, var, (r.choice([v for v in REAL if v != var]),))
-                self._law(family, var, tuple(r.sample(others, r.choice((1, 1, 2)))))
+                self.law(family, var, ())
+                self.law(family, var, (r.choice([v for v in REAL if v != var]),))
+                self.law(family, var, tuple(r.sample(others, r.choice((1, 1, 2)))))
         for family, var in (("bernoulli", "b"), ("onehot", "y"), ("index", "c")):
             others = [v for v in KINDS if v != var]
-            self._law(family, var, ())
-            self._law(family, var, (r.choice(REAL),))
-            self._law(family, var, tuple(r.sample(others, r.choice((1, 2)))))
+            self.law(family, var, ())
+            self.law(family, var, (r.choice(REAL),))
+            self.law(family, var, tuple(r.sample(others, r.choice((1, 2)))))
         for var in ("h", "w", "x"):
             others = [v for v in KINDS if v != var]
-            self._law("deterministic", var, tuple(r.sample(others, r.choice((1, 1, 2)))))
+            self.law("deterministic", var, tuple(r.sample(others, r.choice((1, 1, 2)))))
         for names in (("x",), ("x", "y"), ("b",)):
-            key = "d" + "".join(names)
-            self.w.laws[key] = {"family": "data", "var": names, "cond": ()}
-            self.w.objects[key] = ad.EmpiricalDistribution(list(names), name=f"p_{{{key}}}")
+            self.data_law("d" + "".join(names), names)
 
-    def _law(self, family: str, var: str, cond: tuple[str, ...]) -> None:
+    def data_law(self, key: str, names: tuple[str, ...]) -> Any:
+        """The empirical law of some variables."""
+        self.w.laws[key] = {"family": "data", "var": names, "cond": ()}
+        self.w.objects[key] = ad.EmpiricalDistribution(list(names), name=f"p_{{{key}}}")
+        return self.w.objects[key]
+
+    def law(self, family: str, var: str, cond: tuple[str, ...], key: str = "") -> Any:
+        """One elementary law, added to the world under a key that is its name."""
         w, r = self.w, self.random
-        key = f"{family[0].upper()}{len(w.laws)}"
+        key = key or f"{family[0].upper()}{len(w.laws)}"
         event = w.shapes[var]
-        law = {"family": family, "var": (var,), "cond": cond, "event": event, "params": {}}
+        law: dict[str, Any] = {"family": family, "var": (var,), "cond": cond, "event": event}
+        law["params"] = {}
         if family == "index":
             law["classes"] = w.classes
         given: dict[str, Any] = {}
@@ -227,6 +241,7 @@ class _Maker:
             **given,
             **options,
         )
+        return w.objects[key]
 
     def _location_scale(self, key: str, law: dict[str, Any], given: dict[str, Any]) -> None:
         w, r, event = self.w, self.random, law["event"]

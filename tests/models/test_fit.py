@@ -142,6 +142,10 @@ def test_shuffling():
     assert order_of(shuffle=False) == [list(range(10))] * 2
 
 
+def test_held_out_data_do_not_disturb_the_order():
+    assert order_of(validation={"x": parts(rows=7).x}) == order_of()
+
+
 def test_a_generator_orders_the_rows():
     def generator(seed: int) -> torch.Generator:
         return torch.Generator().manual_seed(seed)
@@ -182,6 +186,20 @@ def test_a_transform_may_make_what_the_loss_needs():
     assert seen == [{"image": (30, 6), "ids": (30,)}, {"image": (20, 6), "ids": (20,)}]
     loader = DataLoader(TensorDataset(w.x * 2), batch_size=30)
     history = model.fit(loader, 1, vars=["image"], transform=halve, progress=False)
+    assert history["loss"] == [pytest.approx(expected(w, w.x), rel=1e-12)]
+
+
+def test_a_transform_sees_entries_of_any_size_as_they_are():
+    w = parts(torch.float64, rows=N)
+    table = torch.arange(3)
+
+    def look(batch):
+        assert batch["table"] is table
+        assert batch["path"] == "a.png"
+        return batch
+
+    data = {"table": table, "x": w.x, "path": "a.png"}
+    history = quiet(w).fit(data, 1, transform=look, batch_size=16, progress=False)
     assert history["loss"] == [pytest.approx(expected(w, w.x), rel=1e-12)]
 
 

@@ -272,6 +272,15 @@ def test_a_batch_that_requires_a_gradient_is_the_callers():
     assert x.grad is not None
 
 
+def test_a_parameter_of_the_callers_may_be_the_batch_or_the_noise():
+    """Such as pseudo-inputs that another optimizer moves."""
+    w = parts()
+    x, eps = nn.Parameter(w.x.clone()), nn.Parameter(draws(1, w)[0])
+    w.model().train({"x": x}, noise={"z": eps})
+    assert x.grad is not None
+    assert eps.grad is not None
+
+
 def test_float64_follows_the_laws():
     w = parts(torch.float64)
     model = w.model()

@@ -15,7 +15,16 @@ from torch import Tensor
 
 from tests.oracles import laws as formulas
 from tests.oracles.expressions import Evaluation, Value, lined_up
-from tests.oracles.sharing import Axis, Expr, Law, Laws, Path, UnspecifiedError, parents_first
+from tests.oracles.sharing import (
+    Axis,
+    Expr,
+    Law,
+    Laws,
+    Path,
+    UnspecifiedError,
+    in_memory,
+    parents_first,
+)
 
 GREEK = dict(zip("αβγδεηθκλμνξπρστφχψω", (
     "alpha", "beta", "gamma", "delta", "epsilon", "eta", "theta", "kappa", "lambda", "mu", "nu",
@@ -25,7 +34,8 @@ GREEK = dict(zip("αβγδεηθκλμνξπρστφχψω", (
 NUMBER = re.compile(r"\d+(\.\d+)?(e-?\d+)?")
 NAME = re.compile(r"\w+(\{[^{}]*\})?")
 LAW = re.compile(r"(sg\[)?(?P<name>\w+(\{[^{}]*\})?)(?(1)\])\((?P<inside>[^()]*)\)")
-CALLS = ("mean", "sum", "exp", "log", "min", "max", "clamp")
+PRODUCT = re.compile(r"\(((sg\[)?\w+(\{[^{}]*\})?\]?\([^()]*\)){2,}\)")
+CALLS = ("mean", "sum", "exp", "log", "abs", "min", "max", "clamp")
 
 
 class Reader:
@@ -93,6 +103,8 @@ class Reader:
         while True:
             if self._take(" / "):
                 e = ("div", e, self._power())
+            elif self._take(" · "):
+                e = ("mul", e, self._prefix())
             elif self._here(" ") and not re.match(r" ([-+/]|\|\| )", self.text[self.at :]):
                 self.at += 1
                 e = ("mul", e, self._prefix())
@@ -122,6 +134,8 @@ class Reader:
         return ("pow", base, exponent)
 
     def _atom(self) -> Expr:
+        if PRODUCT.match(self.text, self.at):
+            return self._density("prob")
         for opening, closing, kind in (("||", "||", "norm"), ("|", "|", "abs"), ("(", ")", "")):
             if self._take(opening):
                 inside = self._sum()
@@ -181,7 +195,7 @@ class Reader:
 
     # -- laws -----------------------------------------------------------------------------------
     def _density(self, kind: str) -> Expr:
-        law = self._one_law()
+        law = self._laws() if self._here("(") else self._one_law()
         numbers = {v: n for f in law["factors"] for v, n in f.pop("numbers").items()}
         e: Expr = (kind, law)
         bound = tuple((v, ("num", n)) for v, n in numbers.items())
@@ -216,10 +230,13 @@ class Reader:
         return {"factors": (factor,), "hidden": ()}
 
     def _laws(self) -> Law:
-        """A product of laws."""
+        """A product of laws, in brackets or not."""
+        bracket = self._take("(")
         factors = [*self._one_law()["factors"]]
         while LAW.match(self.text, self.at):
             factors += self._one_law()["factors"]
+        if bracket:
+            self._expect(")")
         return {"factors": tuple(factors), "hidden": ()}
 
     def _expectation(self) -> Expr:
@@ -293,12 +310,22 @@ class Exact(Evaluation):
         return size
 
     def _of(self, e: Expr, env: Mapping[str, Value], path: Path) -> Value:
+        if e[0] == "kl" and self._is_closed(e[1], e[2]):
+            return self._kl(("closed_kl", e[1]["factors"][0], e[2]["factors"][0]), env)
         if e[0] == "kl":
             difference = ("sub", ("logp", e[1]), ("logp", e[2]))
             return self._expectation(("E", e[1], difference, None), env, path)
         if e[0] == "h":
             return self._expectation(("E", e[1], ("neg", ("logp", e[1])), None), env, path)
         return super()._of(e, env, path)
+
+    def _is_closed(self, q: Law, p: Law) -> bool:
+        """Whether a divergence has kinks that quadrature would blur, and a closed form."""
+        if len(q["factors"]) > 1 or len(p["factors"]) > 1:
+            return False
+        f, g = q["factors"][0], p["factors"][0]
+        families = {self.laws[f["law"]]["family"], self.laws[g["law"]]["family"]}
+        return families == {"laplace"} and not set(g["cond"]) & set(f["var"])
 
     def _copies_reduced(self, e: Expr, v: Value) -> Value:
         found = [a for a in v.axes if a[0] == "k" and a[1] == e[2]]
@@ -345,9 +372,7 @@ class Exact(Evaluation):
     ) -> tuple[Value, list[Value]]:
         """The points of a variable, and the weights of each: one axis, or one for each copy."""
         axis = factor["copies"]
-        made = [
-            self._points(factor, env, copy) for copy in range(axis[1] if axis else 1)
-        ]
+        made = [self._points(factor, env, copy) for copy in range(axis[1] if axis else 1)]
         if axis is None:
             return made[0][0], [made[0][1]]
         place = ("k", *axis)
@@ -355,16 +380,10 @@ class Exact(Evaluation):
         event = parts[0].dim() - len(axes)
         wide = torch.broadcast_tensors(*parts)
         stacked = Value(torch.stack(wide, len(axes)), (*axes, place))
-        (ordered, _), order = self._in_order(stacked, event)
-        return Value(ordered, order), [w for _, w in made]
-
-    def _in_order(self, v: Value, event: int) -> tuple[tuple[Tensor, int], tuple[Axis, ...]]:
-        from tests.oracles.sharing import in_memory
-
-        order = in_memory(set(v.axes))
-        places = [v.axes.index(a) for a in order]
-        last = range(v.tensor.dim() - event, v.tensor.dim())
-        return (v.tensor.permute(*places, *last), event), order
+        order = in_memory(set(stacked.axes))
+        places = [stacked.axes.index(a) for a in order]
+        last = range(stacked.tensor.dim() - event, stacked.tensor.dim())
+        return Value(stacked.tensor.permute(*places, *last), order), [w for _, w in made]
 
     def _points(
         self, factor: dict[str, Any], env: Mapping[str, Value], copy: int
@@ -382,9 +401,7 @@ class Exact(Evaluation):
         grid = torch.cartesian_prod(*[nodes] * law["event"][0]).reshape(-1, law["event"][0])
         mass = torch.cartesian_prod(*[weights] * law["event"][0]).reshape(len(grid), -1).prod(1)
         axis = self._axis(len(grid))
-        (unit, loc, scale), axes = lined_up(
-            [Value(grid, (axis,)), params["loc"], params["scale"]]
-        )
+        (unit, loc, scale), axes = lined_up([Value(grid, (axis,)), params["loc"], params["scale"]])
         return Value(loc + scale * unit, axes), Value(mass, (axis,))
 
     def _copy(self, v: Value, factor: dict[str, Any], copy: int) -> Value:

@@ -201,7 +201,7 @@ def _table(
         )
     key = _key(factor, params, chosen)
     record = lw.ledger.assign(key, factor.var, scope.path, scope.depth, None)
-    axis = Axis(f"{var}={record.index}", PLAN, None, age=1000 + record.index)
+    axis = Axis(var, PLAN, None, age=1000 + record.index)
     slot = lw.build.law_slot(factor.law)
     value = lw.build.emit(
         ("table", record.index),

@@ -76,9 +76,14 @@ class Batches:
                 "give a DataLoader or a list in its place."
             )
 
-    def size(self, batch: Mapping[str, Any]) -> int:
-        """The number of rows of a batch: of the first variable of the loss that has rows."""
-        rows = next((_rows(batch[n]) for n in self.needed if _rows(batch[n]) is not None), 1)
+    @staticmethod
+    def size(batch: Mapping[str, Any]) -> int:
+        """The number of rows of a batch: of the first variable of the loss that has rows.
+
+        Raises:
+            DataError: If it has none.
+        """
+        rows = next((r for v in batch.values() if (r := _rows(v)) is not None), 1)
         if not rows:
             raise DataError("fit: a batch has no rows. Leave it out, e.g. with drop_last=True.")
         return rows

@@ -135,7 +135,7 @@ class Model:
         return nn.ModuleDict({"trained": self.distributions, "fixed": nn.ModuleList(others)})
 
     def _step(self, which: str) -> LossFunction:
-        """The lowered loss; a copy of the model, and one with loaded weights, lowers anew."""
+        """The lowered loss; a copy of the model lowers anew."""
         which = "train" if self.test_loss is self.loss else which
         if which not in self._steps:
             loss = self.loss if which == "train" else self.test_loss
@@ -322,7 +322,6 @@ class Model:
                 then as it was.
         """
         checkpoint.load(Path(path), self._state)
-        self._steps = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Lowered steps hold the weights of this model: a copy makes its own."""

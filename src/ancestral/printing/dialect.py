@@ -60,18 +60,18 @@ def _escape(text: str) -> str:
         "\\": r"\backslash ", "^": r"\hat{}", "~": r"\sim ", "<": r"\lt ", ">": r"\gt ", " ": r"\ ",
     }  # fmt: skip
     return re.sub(
-        rf"\\(?:{'|'.join(GREEK)})\b|[\\{{}}$&#%^_~<> ]",  # a greek letter may be written as such
+        rf"\\(?:{'|'.join(GREEK)})\b|[\\{{}}$&#%^_~<> ]",
         lambda m: m[0] if len(m[0]) > 1 else signs.get(m[0], "\\" + m[0]),
         printable(text),
     )
 
 
 def printable(text: str) -> str:
-    """A text in one line: control characters, and signs that turn its direction, are spelled out.
+    r"""A text in one line: control characters, and signs that turn it around, are spelled out.
 
     Example:
-        >>> printable("a\\nb")
-        'a\\\\nb'
+        >>> printable("a" + chr(10) + "b")
+        'a\\nb'
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 

@@ -44,6 +44,7 @@ class Names:
 
     def __init__(self, program: ir.Program) -> None:
         self._names: dict[ir.Register, str] = {}
+        self._short: dict[ir.Register, str] = {}  # how it stands in a law: ``sg[z]``, ``1``
         self._laws: dict[ir.Register, tuple[str, list[str]]] = {}
         taken: set[str] = set()
         count = 0
@@ -52,7 +53,7 @@ class Names:
                 name = printable(step.out.name)
             elif isinstance(step, ir.Params):
                 name = printable(f"θ_{step.out.name}")
-                given = [self[r] for r in step.conditions]
+                given = [self.short(r) for r in step.conditions]
                 self._laws[step.out] = printable(program.laws[step.law].name), given
             else:
                 count += 1
@@ -66,10 +67,18 @@ class Names:
                 name = f"{base}'{i}"
             taken.add(name)
             self._names[step.out] = name
+            if isinstance(step, ir.Number):
+                self._short[step.out] = LINES[ir.Number](step, self)
+            elif isinstance(step, ir.Cut):
+                self._short[step.out] = f"sg[{self.short(step.arg)}]"
 
     def __getitem__(self, register: ir.Register) -> str:
         """The name of a register."""
         return self._names[register]
+
+    def short(self, register: ir.Register) -> str:
+        """The name of a register in a law; of a number itself."""
+        return self._short.get(register, self._names[register])
 
     def law(self, params: ir.Register, var: Sequence[str]) -> str:
         """A law by the register of its parameters: ``q(z|x)``."""
@@ -109,7 +118,7 @@ LINES: dict[type, Callable[[Any, Names], str]] = {
     ir.Pick: lambda s, n: f"{s.key} of {n[s.params]}",
     ir.Draw: lambda s, n: n.law(s.params, [s.var]) + (", gradient cut" if s.cut else ""),
     ir.Table: lambda s, n: f"every value under {n.law(s.params, [s.out.name])}",
-    ir.Density: lambda s, n: f"log {n.law(s.params, [n[s.value]])}",
+    ir.Density: lambda s, n: f"log {n.law(s.params, [n.short(s.value)])}",
     ir.Closed: _divergence,
     ir.Call: lambda s, n: f"{s.text}",
     ir.Slope: lambda s, n: f"{s.text}",

@@ -1,5 +1,6 @@
 """Losses as text, LaTeX and MathML, brackets from one precedence table."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -145,8 +146,9 @@ def _jvp(node: Jvp, c: Context) -> Printed:
 
 
 def _add(node: Add, c: Context) -> Printed:
-    if isinstance(node.right, Neg):
-        return _sub(Sub(node.left, node.right.arg), c)
+    positive = _without_minus(node.right)
+    if positive is not None:
+        return _sub(Sub(node.left, positive), c)
     left, right = _at(node.left, c, SUM), _at(node.right, c, SERIES)
     return c.dialect.form("plus", left=left, right=right), SUM
 
@@ -154,6 +156,23 @@ def _add(node: Add, c: Context) -> Printed:
 def _sub(node: Sub, c: Context) -> Printed:
     left, right = _at(node.left, c, SUM), _at(node.right, c, SERIES)
     return c.dialect.form("difference", left=left, right=right), SUM
+
+
+def _without_minus(node: Any) -> Any:
+    """The term without the minus that it would print first, or ``None`` if it prints none."""
+    if isinstance(node, Neg):
+        return node.arg
+    if isinstance(node, Constant):
+        return Constant(-node.number) if node.number < 0 else None
+    if isinstance(node, Mul):
+        for factor, other in ((node.left, node.right), (node.right, node.left)):
+            if isinstance(factor, Constant) and factor.number < 0 and factor is not other:
+                return Mul(Constant(-factor.number), other)
+    if isinstance(node, CrossEntropy):
+        return None if is_closed(node) else Expectation(node.q, LogProb(node.p))
+    if isinstance(node, Entropy):
+        return None if node.analytical else Expectation(node.q, LogProb(node.q))
+    return None
 
 
 def _neg(node: Neg, c: Context) -> Printed:
@@ -170,18 +189,14 @@ def _mul(node: Mul, c: Context) -> Printed:
     if negative and isinstance(left, Constant):
         left = Constant(-left.number)
     first, second = _at(left, c, PRODUCT), _at(right, c, PREFIX)
-    kind = "times" if _leads_with_number(right, c) else "product"
+    kind = "times" if _leads_with_number(second) else "product"
     body = c.dialect.form(kind, left=first, right=second)
     return (c.dialect.form("minus", inside=body), MINUS) if negative else (body, PRODUCT)
 
 
-def _leads_with_number(node: Any, c: Context) -> bool:
+def _leads_with_number(written: str) -> bool:
     """Whether a factor prints a number first, which would read on from a number before it."""
-    if isinstance(node, Value) and node.name in c.values:
-        return c.values[node.name][0][:1].isdigit()
-    if isinstance(node, Pow):
-        return _leads_with_number(node.base, c)
-    return isinstance(node, Constant) and node.number >= 0
+    return re.match(r"(?:<\w+[^>]*>)*\d", written) is not None
 
 
 def _div(node: Div, c: Context) -> Printed:
