@@ -257,6 +257,14 @@ def test_v10_deterministic_and_data_factors():
     assert drawn["h"].shape == (6, 4, 3)
 
 
+def test_v10_network_that_returns_one_row():
+    """A parameter that follows no row is each row's; the draws are still many."""
+    one = Normal(var=["x"], cond_var=["z"], net=lambda z: torch.zeros(1, 4))
+    drawn = (one * Normal(var=["z"], loc=0.0, scale=1.0)).sample(sample_shape=[6], batch_n=5)
+    assert drawn["x"].shape == (6, 5, 2)
+    assert drawn["x"].unique().numel() == 60
+
+
 def test_v10_independent_draws_for_each_axis():
     joint = Normal(var=["x"], cond_var=["y"], loc="y", scale=1.0, features_shape=[]) * Normal(
         var=["y"], loc=0.0, scale=1.0

@@ -1,8 +1,10 @@
-"""Bernoulli and categorical laws at the edge: exact logits, cut-off probabilities, rare draws."""
+"""Laws at the edge: exact logits, cut-off probabilities, rare draws, both tails of the noise."""
 
 import mpmath
+import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch import nn
 
 from ancestral.core.errors import LikelihoodWarning, SamplingError, SupportError
@@ -34,6 +36,15 @@ def test_density_of_categorical_logits_is_exact():
     assert p.logits.grad.isfinite().all()
 
 
+def test_divergence_of_nearly_certain_laws():
+    """(1 - pi) of logit 20 is 2e-9, which single precision loses next to 1."""
+    mpmath.mp.dps = 50
+    on, off = 1 / (1 + mpmath.exp(-20)), 1 / (1 + mpmath.exp(20))
+    wanted = on * mpmath.log(on) + off * (mpmath.log(off) + 1000)
+    q, p = (Bernoulli(logits=torch.tensor([v]), name=n) for v, n in ((20.0, "q"), (1000.0, "p")))
+    assert KullbackLeibler(q, p).eval().item() == pytest.approx(float(wanted), rel=1e-5)
+
+
 @pytest.mark.parametrize("onehot", [True, False])
 def test_excluded_category_is_harmless(onehot):
     p = Categorical(logits=nn.Parameter(torch.tensor([0.0, -torch.inf, 1.0])), onehot=onehot)
@@ -52,15 +63,13 @@ def test_excluded_category_is_harmless(onehot):
 @pytest.mark.parametrize("law", [Bernoulli, Categorical])
 def test_probability_of_zero_is_cut_off(law):
     """A tiny probability has its own logarithm down to -100."""
-    small = 1e-30
+    probs = torch.tensor([1e-30, 1e-60, 0.0, 1.0], dtype=torch.float64)
     if law is Bernoulli:
-        p = Bernoulli(probs=torch.tensor([small, 0.0, 1.0]).double())
-        found = p.get_log_prob({"x": torch.tensor([[1.0, 1.0, 0.0]])}, sum_features=False)
+        found = Bernoulli(probs=probs).get_log_prob({"x": torch.ones(1, 4)}, sum_features=False)
     else:
-        p = Categorical(probs=torch.tensor([small, 0.0, 1.0]).double(), onehot=False)
-        found = p.get_log_prob({"x": torch.tensor([0, 1, 1])})
-    wanted = torch.tensor([-30 * 2.302585092994046, -100.0, -100.0], dtype=torch.float64)
-    torch.testing.assert_close(found.flatten(), wanted, rtol=1e-7, atol=0)
+        found = Categorical(probs=probs, onehot=False).get_log_prob({"x": torch.arange(4)})
+    wanted = [-30 * 2.302585092994046, -100.0, -100.0, 0.0]
+    np.testing.assert_allclose(found.flatten().numpy(), wanted, rtol=1e-7)
 
 
 def test_gradient_at_zero_and_one_is_finite_and_has_the_right_sign():
@@ -121,6 +130,12 @@ def test_rare_categories_are_drawn_at_their_rate():
         x = Categorical(logits=logits, onehot=onehot).sample(batch_n=200_000)["x"]
         count = (x[:, 0] if onehot else 1 - x).sum().item()
         assert abs(count - 200) < 5 * 200**0.5
+
+
+def test_laplace_draw_is_the_quantile():
+    noise = torch.tensor([1e-12, 0.1, 0.5, 0.7, 1 - 1e-9], dtype=torch.float64)
+    wanted = stats.laplace(0.3, 2.0).ppf(noise.numpy())
+    np.testing.assert_allclose(Laplace.draw(noise, 0.3, 2.0).numpy(), wanted, rtol=1e-7)
 
 
 def test_both_tails_of_uniform_noise_are_as_long(monkeypatch):

@@ -12,11 +12,19 @@ from ancestral.core.errors import (
     MissingVariableError,
     OptionError,
     ParameterError,
+    SamplingError,
     ShapeError,
     SupportError,
     VariableError,
 )
-from ancestral.distributions import Bernoulli, Categorical, Deterministic, Laplace, Normal
+from ancestral.distributions import (
+    Bernoulli,
+    Categorical,
+    Deterministic,
+    EmpiricalDistribution,
+    Laplace,
+    Normal,
+)
 from ancestral.losses import KullbackLeibler
 
 
@@ -209,6 +217,17 @@ def test_network_that_cannot_take_the_conditions(net):
         Normal(var=["z"], cond_var=["x", "y"], net=net)
 
 
+def test_positions_and_other_names():
+    def net(h: Tensor, /, **rest: Tensor) -> Tensor:
+        assert not rest
+        return torch.cat([h, h], -1)
+
+    p = Normal(var=["z"], cond_var=["h"], net=net)
+    assert p.sample({"h": torch.zeros(2, 3)})["z"].shape == (2, 3)
+    with pytest.raises(VariableError, match="but the conditions are"):
+        Normal(var=["z"], cond_var=["h", "g"], net=net)
+
+
 def test_own_forward_takes_conditions_by_name():
     class Wrong(Normal):
         def forward(self, a: Tensor) -> dict[str, Tensor]:
@@ -263,6 +282,38 @@ def test_law_of_one_variable():
     assert Deterministic(var=["x", "y"], net=lambda: {"x": 1, "y": 2}).var == ["x", "y"]
 
 
+def test_moments_of_a_deterministic_law():
+    f = Deterministic(var=["y"], cond_var=["x"], net=lambda x: 2 * x)
+    x = torch.ones(4, 3)
+    assert torch.equal(f.sample_mean({"x": x}), 2 * x)
+    assert torch.equal(f.sample_variance({"x": x}), torch.zeros(4, 3))
+    two = Deterministic(var=["y", "z"], cond_var=["x"], net=lambda x: {"y": x, "z": x})
+    with pytest.raises(OptionError, match="the mean is asked of one variable"):
+        two.sample_mean({"x": x})
+    with pytest.raises(SamplingError, match="has no entropy|has no mean"):
+        EmpiricalDistribution(["x"]).sample_mean({"x": x})
+
+
+def test_hidden_variable_is_not_a_condition_of_another_factor():
+    def law(var: str, cond: str) -> Normal:
+        return Normal(var=[var], cond_var=[cond], loc=cond, scale=1.0)
+
+    hidden = (law("x", "z") * law("z", "y")).marginalize_var("z")
+    for left, right in ((hidden, law("w", "z")), (law("w", "z"), hidden)):
+        with pytest.raises(VariableError, match="z is integrated out in one and a condition"):
+            left * right
+    whole = hidden * law("w", "z").replace_var(z="u")
+    assert (whole.var, whole.cond_var) == (["x", "w"], ["y", "u"])
+
+
+@pytest.mark.parametrize("copies", [{}, {"k": 5, "j": 2}, {"k": 0}, {"k": 2.0}, {"k": True}])
+def test_copies_are_one_axis_of_a_whole_size(copies):
+    with pytest.raises(OptionError, match="iid"):
+        Normal(loc=0.0, scale=1.0).iid(**copies)
+    with pytest.raises(OptionError, match="has copies already"):
+        Normal(loc=0.0, scale=1.0).iid(k=2).iid(j=3)
+
+
 def test_product_with_something_else():
     with pytest.raises(OptionError, match="a law is multiplied by a law"):
         Normal(loc=0.0, scale=1.0) * 2
@@ -307,6 +358,7 @@ def test_condition_without_effect_gives_rows():
 
 # -- divergences use what is known ----------------------------------------------------------------
 def test_standard_normal_has_the_short_divergence():
+    """Its numbers are known, so that nothing is subtracted and nothing divided."""
     q = Normal(var=["z"], cond_var=["x"], loc="x", scale=2.0, name="q")
     prior = Normal(var=["z"], loc=0.0, scale=1.0)
     tensors = Normal(var=["z"], loc=torch.zeros(1), scale=torch.ones(1), name="r")

@@ -35,7 +35,7 @@ def test_t1_draws_of_nested_expectations_are_nested_and_those_of_a_joint_one_axi
     nested = E(q_a, E(q_z, f, sample_shape=[4]), sample_shape=[3])
     assert axes(nested) == {
         "a": [("draws", 3), ("n", None)],
-        "z": [("draws", 4), ("draws", 3), ("n", None)],
+        "z": [("draws#2", 4), ("draws", 3), ("n", None)],
     }
     joint = E(q_a * q_z, f, sample_shape=[3])
     assert axes(joint) == {"a": [("draws", 3), ("n", None)], "z": [("draws", 3), ("n", None)]}

@@ -9,7 +9,9 @@ import weakref
 import pytest
 import torch
 
-from ancestral.core.errors import AncestralError
+from ancestral.core.errors import AncestralError, PlugInWarning
+from ancestral.losses import E
+from ancestral.models import Model
 from tests.models.parts import draws, parts, same, weights
 
 
@@ -69,6 +71,25 @@ def test_pickle():
     a = [float(other.train({"x": w.x}, noise={"z": e})) for e in eps[2:]]
     b = [float(model.train({"x": w.x}, noise={"z": e})) for e in eps[2:]]
     assert a == b
+
+
+def test_a_plug_in_estimate_is_said_once(tmp_path):
+    """When the model is built; neither at a step nor by a copy (warnings are errors here)."""
+    w = parts()
+    bound = (E(w.q, w.p.log_prob()) / 10).exp()
+    with pytest.warns(PlugInWarning) as said:
+        model = Model(loss=-bound.mean(), distributions=[w.p, w.q])
+    assert len(said) == 1
+    model.train({"x": w.x})
+    model.test({"x": w.x})
+    model.save(tmp_path)
+    model.load(tmp_path)
+    model.train({"x": w.x})
+    w.p.fc1.requires_grad_(False)
+    model.train({"x": w.x})
+    copy.deepcopy(model).train({"x": w.x})
+    with pytest.warns(PlugInWarning):
+        model.set_loss(2 * model.loss)
 
 
 def test_a_history_is_pickled():

@@ -207,7 +207,7 @@ class Reader:
         if found is None:
             raise ValueError(f"expected a law at {self.text[self.at :]!r} in {self.text!r}")
         self.at = found.end()
-        if found[0] in self.joints and found["name"] not in self.laws:
+        if found[0] in self.joints:
             inner = Reader(self.joints[found[0]], self.laws)
             inner.copied = self.copied
             return inner._laws()
@@ -285,7 +285,7 @@ class Exact(Evaluation):
         scalars: set[str],
         *,
         points: int = 32,
-        largest: int = 200_000,
+        largest: int = 50_000,
     ) -> None:
         self.laws, self.functions, self.plans = laws, functions, {}
         self.data, self.weights, self.scalars = data, weights, scalars
@@ -340,6 +340,7 @@ class Exact(Evaluation):
         return self._reduced(e[0], v, rows[0]) if rows else v
 
     def _expectation(self, e: Expr, env: Mapping[str, Value], path: Path) -> Value:
+        self._check_size(e[1], env)
         inside = dict(env)
         weights: list[Value] = []
         data = False
@@ -366,6 +367,18 @@ class Exact(Evaluation):
         if data:
             return self._reduced("mean", body, ("n", ""))
         return body
+
+    def _check_size(self, law: Law, env: Mapping[str, Value]) -> None:
+        around = {a for v in env.values() for a in v.axes}
+        size = np.prod([self._size(a) for a in around], dtype=float)
+        for f in law["factors"]:
+            own = self.laws[f["law"]]
+            if own["family"] in formulas.DISCRETE:
+                size *= len(formulas.table(own)) ** (f["copies"][1] if f["copies"] else 1)
+            elif own["family"] in ("normal", "laplace"):
+                size *= self.points ** (own["event"][0] * (f["copies"][1] if f["copies"] else 1))
+        if size > self.largest:
+            raise UnspecifiedError("too many points")
 
     def _integrated(
         self, factor: dict[str, Any], env: Mapping[str, Value]
@@ -414,8 +427,6 @@ class Exact(Evaluation):
 
     def _axis(self, size: int) -> Axis:
         self.sizes.append(size)
-        if np.prod(self.sizes, dtype=float) > self.largest:
-            raise UnspecifiedError("too many points")
         return ("table", len(self.sizes) - 1)
 
 

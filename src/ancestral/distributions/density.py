@@ -74,13 +74,21 @@ def _lead(
             return max(values[c].dim() - ranks[c], 0)
     span = max((v.dim() for v in params.values() if isinstance(v, Tensor)), default=0)
     extra = factor.law.moves.param_dims - factor.law.moves.value_dims
-    return max(span - extra - values[factor.var[0]].dim() + 1, min(span, 1))
+    lead = max(span - extra - values[factor.var[0]].dim() + 1, min(span, 1))
+    widest = next((v for v in params.values() if isinstance(v, Tensor) and v.dim() == span), None)
+    for c in factor.cond_var:  # rows are those of the conditions: a network keeps them
+        while lead > 1 and widest is not None and values[c].dim():
+            if values[c].shape[:lead] == widest.shape[:lead]:
+                break
+            lead -= 1
+    return lead
 
 
 def _check_rows(factor: "Factor", x: Tensor, found: Layout) -> None:
     """Raise if a value's rows would be spread over the rows of the parameters."""
     rows = tuple(x.shape[: x.dim() - len(found.value)])
-    if factor.cond_var and not together(rows, found.rows):
+    missing = not rows and bool(found.rows) and any(f > 1 for f in found.rows)
+    if factor.cond_var and (missing or not together(rows, found.rows)):
         raise ShapeError(
             f"{factor.text}: {factor.var[0]} has shape {tuple(x.shape)}, rows {rows}, but the "
             f"parameters have rows {found.rows} and event shape {found.event}. Give "

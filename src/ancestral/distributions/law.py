@@ -89,7 +89,7 @@ class Law(Distribution):
         var: str | Iterable[str] | None,
         cond_var: str | Iterable[str],
         name: str,
-        features_shape: Sequence[int] | None,
+        features_shape: Sequence[int] | int | None,
         net: Callable[..., Any] | None,
         given: Mapping[str, Parameter],
     ) -> None:
@@ -105,6 +105,8 @@ class Law(Distribution):
             self._bind(key, given[key])
         self._numbers.read(self._buffers)
         self._check_given()
+        if isinstance(features_shape, int):
+            features_shape = (features_shape,)
         self._features_shape = self._find_features_shape(features_shape)
         own = type(self).forward is not Law.forward
         self._by_name = check_network(self, own=own)
@@ -320,6 +322,11 @@ class Law(Distribution):
         out: Params = {}
         if not self.is_complete:
             out = self(**local)
+            if not isinstance(out, Mapping):
+                raise ParameterError(
+                    f"{self.prob_text}: forward returned a {type(out).__name__}; return a dict of "
+                    f"parameters, e.g. {{{', '.join(f'{k!r}: ...' for k in self.split)}}}."
+                )
             check_returned(self, out)
         numbers = self.numbers
         for key in self._given:

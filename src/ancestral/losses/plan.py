@@ -23,6 +23,11 @@ def drawn_factors(node: Any) -> list[Any]:
 
 def attach(node: Any, choices: Mapping[Any, Any]) -> Node:
     """The loss with the estimators attached; keys are laws, or names that one law draws."""
+    if not isinstance(choices, Mapping):
+        raise OptionError(
+            f"estimate takes a dict of laws and estimators, e.g. estimate({{q: Enumerate()}}); got "
+            f"{choices!r}."
+        )
     factors = drawn_factors(node)
     by_law: list[tuple[Any, Any]] = []
     for key, choice in choices.items():

@@ -228,7 +228,8 @@ def _one_draw(
     record = lw.ledger.assign(key, factor.var, scope.path, scope.depth, count)
     axis = None
     if record.count is not None and record.count > 1:
-        axis = Axis("draws", PLAN, record.count, age=record.depth)
+        name = f"draws#{record.depth + 1}" if record.depth else "draws"
+        axis = Axis(name, PLAN, record.count, age=record.depth)
     own = {row} | ({axis} if axis else set())
     if factor.copies:
         own.add(Axis(factor.copies[0], COPY, factor.copies[1]))

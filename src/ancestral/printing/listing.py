@@ -24,7 +24,7 @@ def listing(program: ir.Program) -> str:
         else:
             kind = "plug-in" if step.out in program.plug_in else ""
         what = LINES[type(step)](step, names)
-        axes = f"({','.join(str(a) for a in step.out.axes)})" if step.out.axes else ""
+        axes = f"({','.join(printable(a.name) for a in step.out.axes)})" if step.out.axes else ""
         if isinstance(step, (ir.Draw, ir.Table)):
             kind = "-> " + ", ".join(dict.fromkeys(readers.get(step.out, ["nobody"])))
         sign = "~" if isinstance(step, ir.Draw) else "="
@@ -125,7 +125,7 @@ LINES: dict[type, Callable[[Any, Names], str]] = {
     ir.Push: lambda s, n: f"{s.text}",
     ir.Elementwise: _elementwise,
     ir.Linear: _linear,
-    ir.Reduce: lambda s, n: f"{s.how} over {s.axis} of {n[s.arg]}",
+    ir.Reduce: lambda s, n: f"{s.how} over {printable(s.axis.name)} of {n[s.arg]}",
     ir.Norm: lambda s, n: f"{'squared ' if s.squared else ''}norm of {n[s.arg]}",
     ir.Scalar: lambda s, n: f"{n[s.arg]}, one number per row",
     ir.Cut: lambda s, n: f"sg[{n[s.arg]}]",

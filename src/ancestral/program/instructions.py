@@ -203,7 +203,7 @@ class Surrogate(Step):
     axis: Axis | None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Program:
     """The steps in order, what they compute with, and where the result stands.
 
@@ -234,6 +234,8 @@ class Program:
     def __str__(self) -> str:
         """The listing: each step, each draw by name and who reads it."""
         return self.reading(self)
+
+    __repr__ = __str__
 
     @staticmethod
     def operands(step: Step) -> tuple[Register, ...]:

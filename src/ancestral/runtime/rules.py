@@ -92,11 +92,13 @@ def _failed(
     if isinstance(error, (AncestralError, torch.OutOfMemoryError)):
         return error
     given = ", ".join(f"{n} {tuple(v.shape)}" for n, v in zip(names, args, strict=True))
-    return NetworkError(
-        f"the network of {text} failed on {given or 'no input'}: {error}. Check the width of its "
-        "first "
-        "layer against these shapes, rows first."
-    )
+    hint = "Check the width of its first layer against these shapes, rows first."
+    if "dtype" in str(error) or "scalar type" in str(error):
+        told = ", ".join(
+            f"{n} {v.dtype}".replace("torch.", "") for n, v in zip(names, args, strict=True)
+        )
+        hint = f"Give the batch the weights' dtype (x.float()), or convert the law; here {told}."
+    return NetworkError(f"the network of {text} failed on {given or 'no input'}: {error}. {hint}")
 
 
 def _span(text: object, var: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
