@@ -31,7 +31,26 @@ def _fresh() -> Any:
     torch._dynamo.reset()
 
 
-@pytest.mark.parametrize("name", [n for n in CASES if n not in UNTRACED])
+QUICK = (
+    "elbo",
+    "iwae",
+    "enumerate",
+    "leave one out",
+    "beta",
+    "two plates",
+    "implicit",
+    "function",
+)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        n if n in QUICK else pytest.param(n, marks=pytest.mark.slow)
+        for n in CASES
+        if n not in UNTRACED
+    ],
+)
 def test_one_graph_of_equal_value(name: str, caplog: pytest.LogCaptureFixture) -> None:
     loss, data, options = CASES[name]
     options = dict(options)

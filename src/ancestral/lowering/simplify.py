@@ -3,6 +3,8 @@ r"""Closed forms in place of Monte Carlo: :math:`E_q[\log q - \log p] = KL[q\|p]
 Only ``.simplify()`` makes such a change: an expectation is otherwise estimated as written.
 """
 
+from dataclasses import replace
+
 from ancestral.distributions import Distribution, Joint
 from ancestral.distributions.closed_forms import closed_entropy, closed_kl
 from ancestral.losses.node import Add, Neg, Node, Sub
@@ -19,7 +21,7 @@ def simplify(node: Node) -> Node:
 def _expectation(node: Expectation) -> Node:
     """Split the body into signed terms, pair log q with log p over the same variables."""
     terms = _factors(node.body)
-    if terms is None or len(node.law.factors) != 1:
+    if terms is None or len(node.law.factors) != 1 or node.law.factors[0].copies:
         return node
     q = node.law.factors[0]
     own = [i for i, (s, t) in enumerate(terms) if isinstance(t, LogProb) and _is(t, q)]
@@ -46,9 +48,7 @@ def _expectation(node: Expectation) -> Node:
     result: Node | None = None
     if terms:
         result = _sum([(s, t) for s, t in terms])
-        result = (
-            Expectation(node.law, result, draws=node.draws) if _reads(result, q.var) else result
-        )
+        result = replace(node, body=result) if _reads(result, q.var) else result
     for s, t in out:
         if result is None:
             result = t if s > 0 else Neg(t)
