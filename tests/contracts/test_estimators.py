@@ -257,3 +257,9 @@ def test_mistakes_in_estimators() -> None:
         Enumerate(draws=3)  # type: ignore[call-arg]
     by_name = PROBLEMS["joint"]().loss.estimate({"a": Enumerate(), "b": Score()})
     assert by_name.eval(batch).shape == (2,)
+
+
+def test_the_baseline_of_a_draw_is_the_mean_of_the_others() -> None:
+    f = torch.tensor([[1.0, 2.0], [5.0, 4.0], [9.0, 0.0]])
+    assert LeaveOneOut()(f, 0).tolist() == [[7.0, 2.0], [5.0, 1.0], [3.0, 3.0]]
+    assert LeaveOneOut()(f, 1).tolist() == [[2.0, 1.0], [4.0, 5.0], [0.0, 9.0]]

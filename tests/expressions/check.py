@@ -117,16 +117,19 @@ def _ours(
     c: Case, w: World, noise: dict[str, Tensor], keys: list[str], before: Tensor, now: Tensor
 ) -> tuple[Answer, Answer]:
     """The text, generated at other weights than it is run at; and the interpreter."""
-    w.set_weights(w.unflattened(keys, before))
-    function = build.estimated(w, c.expr, c.plans).function()
-    data = {k: w.data[k] for k in function.loss.input_var}
-    scalars = frozenset(k for k, v in data.items() if v.dim() == 0)
-    program = function.program(scalars)
-    if set(program.draws) != set(noise):
-        raise Mismatch(f"draws {sorted(program.draws)}, by the oracle {sorted(noise)}")
-    function(data, noise=noise, batch_n=w.rows)
-    w.set_weights(w.unflattened(keys, now))
-    parameters: list[Tensor] = [w.parameters[k] for k in keys]
-    text = Answer.of(function(data, noise=noise, batch_n=w.rows), parameters)
-    run = Run(program, data, noise, None, w.rows)
-    return text, Answer.of(interpret(run), parameters)
+    try:
+        w.set_weights(w.unflattened(keys, before))
+        function = build.estimated(w, c.expr, c.plans).function()
+        data = {k: w.data[k] for k in function.loss.input_var}
+        scalars = frozenset(k for k, v in data.items() if v.dim() == 0)
+        program = function.program(scalars)
+        if set(program.draws) != set(noise):
+            raise Mismatch(f"draws {sorted(program.draws)}, by the oracle {sorted(noise)}")
+        function(data, noise=noise, batch_n=w.rows)
+        w.set_weights(w.unflattened(keys, now))
+        parameters: list[Tensor] = [w.parameters[k] for k in keys]
+        text = Answer.of(function(data, noise=noise, batch_n=w.rows), parameters)
+        run = Run(program, data, noise, None, w.rows)
+        return text, Answer.of(interpret(run), parameters)
+    finally:
+        w.set_weights(w.unflattened(keys, before))

@@ -49,6 +49,7 @@ def double_precision() -> Iterator[None]:
         with warnings.catch_warnings(), mock.patch.object(
             inspect, "getsource", functools.cache(inspect.getsource)
         ):  # fmt: skip
+            warnings.simplefilter("error")
             warnings.simplefilter("ignore", PlugInWarning)
             yield
     finally:
