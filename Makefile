@@ -18,15 +18,17 @@ endif
 
 INSTALL := $(BIN)/python -m pip install --no-input --disable-pip-version-check -c constraints/ci.txt
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+SEEDS ?= 0:10000
 FORMATTED := src tests $(wildcard benchmarks) $(wildcard docs/conf.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format golden bench docs clean
+.PHONY: help demo test test-slow expressions lint format golden bench docs clean
 
 help:
 	@echo 'make demo       train a VAE on handwritten digits (about a minute on two cores)'
 	@echo 'make test       lint, types, and every test but the slow ones'
 	@echo 'make test-slow  the tests marked slow'
+	@echo 'make expressions SEEDS=A:B  random expressions against an independent evaluation'
 	@echo 'make lint       ruff check, ruff format --check, mypy'
 	@echo 'make format     let ruff put the files in order'
 	@echo 'make golden     rewrite the golden files of names and imports; read the diff'
@@ -43,6 +45,9 @@ test: lint
 # Exit status 5 is pytest's "no test was chosen".
 test-slow: $(VENV)/.dev
 	$(PYTEST) -m "slow and not gpu" || [ $$? -eq 5 ]
+
+expressions: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.expressions --seeds $(SEEDS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check $(FORMATTED)

@@ -1,5 +1,6 @@
 """Ancestral's objects from a plain description: one line per kind of node."""
 
+import operator
 from typing import Any
 
 from ancestral.losses import (
@@ -63,6 +64,8 @@ def _estimator(kind: str, baseline: bool = False, draws: int | None = None) -> A
 
 
 def _binary(combine: Any) -> Any:
+    """A rule for two operands, of which one may stand as a plain number."""
+
     def rule(w: World, a: tuple[Any, ...], b: tuple[Any, ...]) -> Any:
         if a[0] == "num" and b[0] != "num":
             return combine(a[1], loss(w, b))
@@ -83,10 +86,10 @@ _RULES: dict[str, Any] = {
     "num": lambda w, c: ValueLoss(c),
     "val": lambda w, name: Value(name),
     "param": lambda w, name: Parameter(name),
-    "add": _binary(lambda a, b: a + b),
-    "sub": _binary(lambda a, b: a - b),
-    "mul": _binary(lambda a, b: a * b),
-    "div": _binary(lambda a, b: a / b),
+    "add": _binary(operator.add),
+    "sub": _binary(operator.sub),
+    "mul": _binary(operator.mul),
+    "div": _binary(operator.truediv),
     "min": _binary(MinLoss),
     "max": _binary(MaxLoss),
     "neg": lambda w, a: -loss(w, a),

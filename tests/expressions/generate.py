@@ -185,8 +185,8 @@ class _Author:
         law = self.drawable(s, copies=(axis, size))
         inside = Scope(tuple(visible(law)), s.nested + 1, s.axes + 1)
         if self.chance(0.4) and d >= 4:
-            e = ("log", (self.r.choice(("meank", "sumk")), ("exp", self.gentle(d - 4, inside)),
-                         axis, size))  # fmt: skip
+            how = self.r.choice(("meank", "sumk"))
+            e: Expr = ("log", (how, ("exp", self.gentle(d - 4, inside)), axis, size))
         else:
             e = (self.r.choice(("meank", "sumk")), self.loss(d - 2, inside), axis, size)
         if self.chance(0.3):

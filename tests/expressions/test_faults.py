@@ -30,7 +30,7 @@ def precedence(patch: Patch) -> None:
             return lower.RULES[type(node)](lw, node, scope)
         return right(lw, node, scope)
 
-    patch.setitem(lower.RULES, Sub, wrong)  # type: ignore[arg-type]
+    patch.setitem(lower.RULES, Sub, wrong)
 
 
 def sharing(patch: Patch) -> None:
@@ -45,7 +45,7 @@ def sign(patch: Patch) -> None:
     def wrong(q: Any, p: Any) -> Tensor:
         return right(q, p) + 2 * (q["scale"] / p["scale"] + 0 * q["loc"]).log()
 
-    patch.setitem(Normal.closed_kl, Normal, wrong)  # type: ignore[arg-type]
+    patch.setitem(Normal.closed_kl, Normal, wrong)
 
 
 def reduction(patch: Patch) -> None:

@@ -11,6 +11,7 @@ from torch import nn
 from ancestral.core.errors import GradientError
 from ancestral.distributions import Bernoulli, Categorical, Deterministic, Laplace, Normal
 from ancestral.losses import (
+    KL,
     E,
     Entropy,
     Enumerate,
@@ -314,3 +315,15 @@ def test_an_enumerated_bound_equals_the_sum_by_hand():
     weight = m.q_y.net.weight
     (found,) = torch.autograd.grad(value.sum(), weight)
     torch.testing.assert_close(found, torch.autograd.grad(by_hand.sum(), weight)[0])
+
+
+def test_a_term_with_the_factor_0_still_reaches_its_parameters():
+    """An ablation written as 0 * KL is a legal model: the gradient is 0, not missing."""
+    q, p = encoder(), Normal(var=["x"], cond_var=["z"], net=nn.Linear(2, 6), name="p")
+    trained = Normal(var=["z"], loc=nn.Parameter(torch.zeros(2)), scale=1.0, name="p_0")
+    loss = E(q, p.log_prob()) - 0 * KL(q, trained)
+    Model(loss=-loss.mean()).train(X)
+    assert trained.loc.grad.tolist() == [0.0, 0.0]
+    frozen = Normal(var=["z"], loc=0.0, scale=1.0, features_shape=[2], name="p_1")
+    dropped = E(q, p.log_prob()) - 0 * KL(q, frozen)
+    assert "return t1" in str(dropped.program())

@@ -244,7 +244,7 @@ class Plates:
             ahead = nothing.union(*(seen.get(n, nothing) for n in conditions(e[1])))
             kept = nothing.union(*(seen.get(n, nothing) for n in free(e, self.laws)))
             every = free(e, self.laws, data=True)
-            follows = kept | (given & set(self.parent))
+            follows = ahead | (given & set(self.parent)) or kept
             follows = follows or nothing.union(*(seen.get(n, nothing) for n in every))
             inside = {**seen, **dict.fromkeys(visible(e[1]), follows)}
             found = ahead | (given & set(self.parent)) | self._rows(e[2], inside)

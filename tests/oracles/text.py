@@ -353,9 +353,9 @@ class Exact(Evaluation):
                 conditions = [self._name(c, inside) for c in factor["cond"]]
                 inside[factor["var"][0]] = self._output(factor["law"], conditions)
             else:
-                value, weight = self._integrated(factor, inside)
+                value, more = self._integrated(factor, inside)
                 inside[factor["var"][0]] = value
-                weights += weight
+                weights += more
         body = self._of(e[2], inside, path)
         own = {a for w in weights for a in w.axes if a[0] == "table"}
         own -= {a for v in env.values() for a in v.axes}

@@ -6,6 +6,9 @@ Sums stay symbolic as long as they can, so that equal terms meet in one coeffici
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
 
 from ancestral.core.axes import Axes, union
 from ancestral.distributions import Law
@@ -127,7 +130,7 @@ class Builder:
     # -- arithmetic ---------------------------------------------------------------------------
     def register(self, value: Sum) -> ir.Register:
         """The register of a linear combination."""
-        terms = tuple((c, r) for r, c in value.terms.items() if c != 0.0)
+        terms = tuple((c, r) for r, c in value.terms.items() if c != 0.0 or self._needs(r, value))
         if union(*(r.axes for _, r in terms)) != value.axes:  # zeros that still have the rows
             terms = tuple((c, r) for r, c in value.terms.items())
         if not terms:
@@ -140,6 +143,22 @@ class Builder:
             flow = flow | self.flow[r]
         axes = union(*(r.axes for _, r in terms))
         return self.emit(key, "sum", axes, lambda out: ir.Linear(out, terms, value.bias), flow)
+
+    def _needs(self, zero: ir.Register, value: Sum) -> bool:
+        """Whether a term with the factor 0 is the only one that reaches trained parameters: it
+        stays, so that their gradient is 0, and not none.
+        """
+        alive = (self.flow[r].sources for r, c in value.terms.items() if c != 0.0)
+        only = self.flow[zero].sources.difference(*alive)
+        return any(self._is_trained(source) for source in only)
+
+    def _is_trained(self, source: Any) -> bool:
+        kind, slot = source
+        if kind == "tensor":
+            return True
+        module: Any = self.laws[slot] if kind == "law" else self.functions[slot].net
+        trained = module.parameters() if isinstance(module, nn.Module) else ()
+        return any(p.requires_grad for p in trained)
 
     def number(self, value: float) -> ir.Register:
         """The register of a number."""

@@ -47,7 +47,7 @@ def _rows(node: Node, seen: Seen, given: frozenset[str], meet: Meet) -> frozense
         conditions = _behind(node.law.cond_var, seen)
         data = frozenset(v for f in node.law.factors if f.law.is_data for v in f.var) & given
         kept = conditions | _behind(free(node), seen)
-        drawn = kept | data or _behind(free(node, data=True), seen)
+        drawn = conditions | data or kept or _behind(free(node, data=True), seen)
         inside = {**seen, **dict.fromkeys(node.law.var, drawn)}
         every = conditions | data | _rows(node.body, inside, given, meet)
         if kept:
