@@ -21,6 +21,7 @@ from ancestral.core.errors import (
     did_you_mean,
 )
 from ancestral.core.names import listing
+from ancestral.distributions.network import check_rows, failed
 
 if TYPE_CHECKING:
     from ancestral.distributions.base import Distribution, Factor
@@ -126,7 +127,11 @@ def parents_first(factors: Sequence["Factor"]) -> list["Factor"]:
 
 def params_of(factor: "Factor", conditions: Sequence[Tensor]) -> "Params":
     """A factor's parameters; without gradient if it is detached."""
-    params = factor.law.params(conditions)
+    try:
+        params = factor.law.params(conditions)
+    except RuntimeError as error:
+        raise failed(factor.text, factor.cond_var, conditions, error) from error
+    check_rows(factor.law, factor.text, factor.cond_var, conditions, params)
     if not factor.detached:
         return params
     return {k: v.detach() if isinstance(v, Tensor) else v for k, v in params.items()}

@@ -1,11 +1,22 @@
 """The network of a law: how it takes the conditions, and what it may return."""
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from inspect import Parameter as Argument
 from typing import TYPE_CHECKING, Any
 
-from ancestral.core.errors import OptionError, ParameterError, VariableError, did_you_mean
+import torch
+from torch import Tensor
+
+from ancestral.core.errors import (
+    AncestralError,
+    NetworkError,
+    OptionError,
+    ParameterError,
+    ShapeError,
+    VariableError,
+    did_you_mean,
+)
 from ancestral.core.names import listing
 
 if TYPE_CHECKING:
@@ -67,6 +78,67 @@ def check_returned(law: "Law", returned: Iterable[str]) -> None:
             f"{law.prob_text}: the network returned {listing(sorted(names))}, but a "
             f"{type(law).__name__} needs {need}."
         )
+
+
+def check_rows(
+    law: "Law",
+    text: object,
+    names: Sequence[str],
+    conditions: Sequence[Tensor],
+    out: Mapping[str, Any],
+) -> None:
+    """Raise if a network took the rows of its conditions for their event.
+
+    A linear layer that is given one number per row, shape ``(B,)``, sees one vector of width B.
+
+    Args:
+        law: The law.
+        text: How the message calls it.
+        names: How the message calls the conditions.
+        conditions: What the network was given.
+        out: The parameters that it returned.
+
+    Raises:
+        ShapeError: If all conditions have rows alone, and a parameter has one axis that is
+            neither the rows nor the declared event.
+    """
+    if not conditions or any(c.dim() != 1 for c in conditions):
+        return
+    rows = max(c.shape[0] for c in conditions)
+    for key, value in out.items():
+        if key in law.given or not isinstance(value, Tensor) or value.dim() != 1:
+            continue
+        if value.shape[0] not in (1, rows) and tuple(value.shape) != law.declared_shape:
+            raise ShapeError(
+                f"{text}: the network returned {key} of shape {tuple(value.shape)} for {rows} "
+                f"rows of {listing(list(names))}, whose shape is ({rows},). {_one_number(names)}"
+            )
+
+
+def failed(
+    text: object, names: Sequence[str], args: Sequence[Tensor], error: RuntimeError
+) -> RuntimeError:
+    """The error of a network, with the term and the shapes; our own errors as they are."""
+    if isinstance(error, (AncestralError, torch.OutOfMemoryError)):
+        return error
+    given = ", ".join(f"{n} {tuple(v.shape)}" for n, v in zip(names, args, strict=True))
+    hint = "Check the width of its first layer against these shapes, rows first."
+    if "dtype" in str(error) or "scalar type" in str(error):
+        told = ", ".join(
+            f"{n} {v.dtype}".replace("torch.", "") for n, v in zip(names, args, strict=True)
+        )
+        hint = f"Give the batch the weights' dtype (x.float()), or convert the law; here {told}."
+    elif args and all(v.dim() == 1 for v in args):
+        hint = _one_number(names)
+    return NetworkError(f"the network of {text} failed on {given or 'no input'}: {error}. {hint}")
+
+
+def _one_number(names: Sequence[str]) -> str:
+    which = names[0]
+    return (
+        f"Each row of {which} is one number; if it should be a vector, give the law of {which} "
+        f"features_shape=[...] (the width of the first layer), else use {which}[:, None]."
+    )
 
 
 def takes_by_name(

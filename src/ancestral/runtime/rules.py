@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from ancestral.core.axes import Axes, align, fold, lift, sum_event, unfold
-from ancestral.core.errors import AncestralError, NetworkError, ShapeError
+from ancestral.core.errors import ShapeError
 from ancestral.core.rng import NOISE
 from ancestral.distributions.closed_forms import closed_entropy, closed_kl
+from ancestral.distributions.network import check_rows, failed
 from ancestral.program import instructions as ir
 from ancestral.runtime.run import ParamSet, Run, wrong_noise
 
@@ -50,10 +51,12 @@ def _params(step: ir.Params, run: Run) -> ParamSet:
         conditions = fold(conditions, [r.axes for r in step.conditions], axes)
     sizes = _sizes_of(run, step.conditions, axes)
     batch = math.prod(sizes)
+    names = [r.name for r in step.conditions]
     try:
         out = law.params(conditions)
     except RuntimeError as error:
-        raise _failed(step.text, [r.name for r in step.conditions], conditions, error) from error
+        raise failed(step.text, names, conditions, error) from error
+    check_rows(law, step.text, names, conditions, out)
     run.raw[step.out] = out
     fixed = {k: v for k, v in out.items() if not _has_rows(law, k) or not isinstance(v, Tensor)}
     free = {k: v for k, v in out.items() if k not in fixed}
@@ -83,22 +86,6 @@ def _params(step: ir.Params, run: Run) -> ParamSet:
         }
         fixed = {}
     return ParamSet(rows if axes else {}, fixed if axes else {**rows, **fixed}, sizes)
-
-
-def _failed(
-    text: object, names: list[str], args: list[Tensor], error: RuntimeError
-) -> RuntimeError:
-    """The error of a network, with the term and the shapes; our own errors as they are."""
-    if isinstance(error, (AncestralError, torch.OutOfMemoryError)):
-        return error
-    given = ", ".join(f"{n} {tuple(v.shape)}" for n, v in zip(names, args, strict=True))
-    hint = "Check the width of its first layer against these shapes, rows first."
-    if "dtype" in str(error) or "scalar type" in str(error):
-        told = ", ".join(
-            f"{n} {v.dtype}".replace("torch.", "") for n, v in zip(names, args, strict=True)
-        )
-        hint = f"Give the batch the weights' dtype (x.float()), or convert the law; here {told}."
-    return NetworkError(f"the network of {text} failed on {given or 'no input'}: {error}. {hint}")
 
 
 def _span(text: object, var: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
@@ -252,7 +239,7 @@ def _push(step: ir.Push, run: Run) -> Tensor:
     try:
         out: Tensor = torch.func.jvp(net, tuple(args), tuple(along))[1]
     except RuntimeError as error:
-        raise _failed(step.text, [r.name for r in step.args], args, error) from error
+        raise failed(step.text, [r.name for r in step.args], args, error) from error
     return _unfolded(step, out, sizes)
 
 
@@ -268,7 +255,7 @@ def _applied(step: ir.Call | ir.Slope, run: Run, args: list[Tensor]) -> Tensor:
     try:
         out: Tensor = run.program.functions[step.fn].net(*args)
     except RuntimeError as error:
-        raise _failed(step.text, [r.name for r in step.args], args, error) from error
+        raise failed(step.text, [r.name for r in step.args], args, error) from error
     return out
 
 
