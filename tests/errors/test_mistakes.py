@@ -354,6 +354,56 @@ def backend_that_is_none(w: Any) -> None:
     w.elbo.mean().function(compile="fast")
 
 
+def number_where_a_vector_is_meant(w: Any) -> None:
+    """A prior without features_shape, and as many rows as the decoder is wide."""
+    prior = Normal(loc=0.0, scale=1.0, var=["z"], name="p_{prior}")
+    (w.p * prior).sample(batch_n=2)
+
+
+def value_of_a_term(w: Any) -> None:
+    w.prior.log_prob(torch.zeros(8, 2))
+
+
+def copies_without_an_axis(w: Any) -> None:
+    w.q.iid(5)
+
+
+def rows_as_inputs(w: Any) -> None:
+    w.prior.sample(64)
+
+
+def kl_with_the_likelihood(w: Any) -> None:
+    KullbackLeibler(w.q, w.p)
+
+
+def number_with_a_laws_word(w: Any) -> None:
+    w.q.noise = 0.1
+
+
+def labels_of_one_axis(w: Any) -> None:
+    c = Categorical(var=["y"], cond_var=["x"], net=nn.Linear(6, 3), name="c")
+    c.log_prob().eval({"x": w.x, "y": torch.arange(8) % 3})
+
+
+def one_layer_for_two_conditions(w: Any) -> None:
+    Normal(var=["z"], cond_var=["x", "y"], net=nn.Linear(6, 4))
+
+
+def parameters_of_unequal_width(w: Any) -> None:
+    q = Normal(
+        var=["z"], cond_var=["x"], name="q", net=lambda x: {"loc": x[:, :2], "scale": x.exp()}
+    )
+    E(q, w.p.log_prob()).eval({"x": w.x})
+
+
+def backward_of_a_loss(w: Any) -> None:
+    w.elbo.mean().backward()
+
+
+def module_word_of_a_model(w: Any) -> None:
+    Model(loss=-w.elbo.mean()).to("cpu")
+
+
 MISTAKES: dict[str, Callable[[Any], None]] = {
     name: f
     for name, f in list(globals().items())
@@ -367,7 +417,7 @@ def message(mistake: Callable[[Any], None]) -> str:
         warnings.simplefilter("error")
         try:
             mistake(walk())
-        except (AncestralError, UserWarning, TypeError) as error:
+        except (AncestralError, UserWarning, TypeError, AttributeError) as error:
             return f"{type(error).__name__}: {error}"
     return "nothing"
 

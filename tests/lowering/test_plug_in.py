@@ -114,6 +114,7 @@ def test_it_warns_once_per_function_and_names_both():
         loss.function()
     texts = [str(w.message) for w in found]
     assert len(texts) == 2
+    assert {w.filename for w in found} == {__file__}  # the user's line, not one of the package
     assert texts[0].startswith("exp(E_{q(z|x)}[z]) is a non-linear function of the Monte Carlo")
     assert texts[1].startswith("log(E_{q(z|x)}[z^2]) is")
     assert "estimate of E_{q(z|x)}[z^2]:" in texts[1]

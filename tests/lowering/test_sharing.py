@@ -267,3 +267,20 @@ def test_t14_free_bits_inside_an_expectation_are_exact():
     noise = {"z1": torch.linspace(-3, 3, 13, dtype=torch.float64)}
     value = loss.eval(at(0, 13), noise=noise)  # warnings are errors
     torch.testing.assert_close(value, (0.5 * noise["z1"] ** 2).clamp(min=0.5))
+
+
+def test_laws_that_were_equal_part_when_one_is_loaded():
+    """Frozen laws of equal constants are one; a function lowered before notices the change."""
+    one, other = (
+        Normal(var=["z"], loc=0.0, scale=1.0, features_shape=[2], name="p") for _ in range(2)
+    )
+    f = (one.log_prob() + 2 * other.log_prob()).function()
+    data = {"z": torch.zeros(1, 2)}
+    f(data)
+    shifted = Normal(var=["z"], loc=1.0, scale=1.0, features_shape=[2], name="p")
+    for law in (one, other):  # both: they are one again
+        law.load_state_dict(shifted.state_dict())
+    assert f(data).item() == pytest.approx(3 * shifted.get_log_prob(data).item())
+    one.load_state_dict(Normal(var=["z"], loc=2.0, scale=1.0).state_dict())
+    with pytest.raises(VariableError, match="two different laws print as p"):
+        f(data)

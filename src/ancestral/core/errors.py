@@ -5,6 +5,8 @@ that ``except ValueError`` keeps working, and :class:`AncestralError`, so that a
 at once.
 """
 
+import sys
+import warnings
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -86,6 +88,15 @@ class PlugInWarning(UserWarning):
 
 class LikelihoodWarning(UserWarning):
     """A density is evaluated where it is not a likelihood."""
+
+
+def warn(message: Warning) -> None:
+    """Warn at the line outside the package that led here: the user's own."""
+    package = __name__.partition(".")[0]
+    frame, level = sys._getframe(1), 2
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, stacklevel=level)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -254,24 +254,36 @@ class Distribution(nn.Module):
 
         return detach(self)
 
-    def iid(self, **copies: int) -> "Joint":
-        """K independent draws along a named axis, e.g. ``q.iid(k=50)``, as in IWAE."""
+    def iid(self, *count: int, **copies: int) -> "Joint":
+        """K independent draws along a named axis, e.g. ``q.iid(k=50)``, as in IWAE.
+
+        Raises:
+            OptionError: If there is not one axis with a name, or K is no whole number.
+        """
         from ancestral.distributions.iid import iid
 
-        return iid(self, copies)
+        return iid(self, count, copies)
 
     # -- the Loss API, one floor up -------------------------------------------------------------
-    def log_prob(self) -> "LogProb":
-        """The log density as a loss: ``log p(x|z)``."""
+    def log_prob(self, *value: object) -> "LogProb":
+        """The log density as a loss: ``log p(x|z)``; for numbers, :meth:`get_log_prob`.
+
+        Raises:
+            OptionError: If it is given a value.
+        """
         from ancestral.losses.prob import LogProb
 
-        return LogProb(self)
+        return LogProb(eager.without_value(self, "log_prob", value))
 
-    def prob(self) -> "Prob":
-        """The density as a loss: ``p(x|z)``."""
+    def prob(self, *value: object) -> "Prob":
+        """The density as a loss: ``p(x|z)``.
+
+        Raises:
+            OptionError: If it is given a value.
+        """
         from ancestral.losses.prob import Prob
 
-        return Prob(self)
+        return Prob(eager.without_value(self, "prob", value))
 
     # -- how it reads ---------------------------------------------------------------------------
     def latex(self) -> str:

@@ -16,6 +16,7 @@ from ancestral.distributions.eager import (
     refuse_density,
 )
 from ancestral.distributions.layout import Layout, layout, together
+from ancestral.distributions.support import check_eager
 
 if TYPE_CHECKING:
     from ancestral.distributions.base import Distribution, Factor
@@ -53,11 +54,15 @@ def _density(
     params = params_of(factor, conditions)
     found = layout(factor, params, _rows(conditions), _lead(factor, params, values, ranks))
     if tuple(x.shape[max(x.dim() - len(found.value), 0) :]) != found.value:
+        labels = factor.law.moves.value_dims and tuple(x.shape) == (*found.rows, *found.value)[:-1]
+        support = factor.law.support(params)
         raise ShapeError(
             f"{factor.text}: {factor.var[0]} has shape {tuple(x.shape)}, but its event shape is "
-            f"{found.value}: the last axes must be {found.value}."
+            f"{found.value}: the last axes must be {found.value}. "
+            f"{support.fix if labels and support is not None else ''}".rstrip()
         )
     _check_rows(factor, x, found)
+    check_eager(factor.text, factor.var[0], factor.law, x, params)
     return factor.law.moves.log_density(x, **params), found.summed
 
 

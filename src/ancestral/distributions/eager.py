@@ -53,6 +53,17 @@ def as_shape(value: object, option: str) -> tuple[int, ...]:
     return tuple(as_count(size, option) for size in sizes)
 
 
+def without_value(dist: "Distribution", method: str, value: Sequence[object]) -> "Distribution":
+    """The law; raises if a term of a loss was asked for its value."""
+    if not value:
+        return dist
+    names = ", ".join(f"{v!r}: {v}" for v in (*dist.var, *dist.cond_var))
+    raise OptionError(
+        f"{dist.name}.{method}() is a term of a loss, {dist.prob_text}. For its value write "
+        f"{dist.name}.get_log_prob({{{names}}})" + (".exp()." if method == "prob" else ".")
+    )
+
+
 # -- inputs ---------------------------------------------------------------------------------------
 def as_inputs(dist: "Distribution", given: object, needed: Sequence[str]) -> dict[str, Tensor]:
     """The user's inputs as a dict: from a dict, from one tensor, or from a list in order."""
@@ -87,12 +98,22 @@ def _by_name(dist: "Distribution", given: object, needed: Sequence[str]) -> dict
             )
         return {needed[0]: given}
     if isinstance(given, Sequence) and not isinstance(given, str):
+        if not needed and given and all(isinstance(n, int) for n in given):
+            raise DataError(
+                f"{dist.prob_text} has no conditions, got {list(given)}. For axes of draws write "
+                f"sample_shape={list(given)}, for rows batch_n={given[0]}."
+            )
         if len(given) != len(needed):
             raise MissingVariableError(
                 f"{dist.prob_text} needs {len(needed)} values ({listing(needed)}), "
                 f"got {len(given)}."
             )
         return dict(zip(needed, given, strict=True))
+    if isinstance(given, int):
+        raise DataError(
+            f"{dist.prob_text}: inputs must be a dict, a tensor or a list, got {given}. For "
+            f"{given} rows write batch_n={given}."
+        )
     raise DataError(f"inputs must be a dict, a tensor or a list, got {type(given).__name__}.")
 
 

@@ -69,6 +69,14 @@ class Joint(Distribution):
         written = [v for f in self._factors for v in f.var]
         return sorted(written, key=self._order.index) if self._order else written
 
+    def extra_repr(self) -> str:
+        """What ``repr`` shows beside the laws: the product, with renamed and copied factors."""
+        told = [
+            f.text + (f" iid({f.copies[0]}={f.copies[1]})" if f.copies else "")
+            for f in self._factors
+        ]
+        return f"{self.prob_text} = {' '.join(told)}"
+
     def rebuilt(self, factors: Iterable[Factor]) -> "Joint":
         """The same product over other factors."""
         return Joint(factors, self._integrated, self.name, self._order)

@@ -5,6 +5,7 @@ functions of tensors, which the interpreter, the generated step and the eager AP
 parameters may not be chosen one by one, it also writes :meth:`Law.examples`.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -27,6 +28,13 @@ from ancestral.distributions.numbers import Numbers
 
 Parameter = float | Tensor | str | None
 Params = dict[str, Any]  # name to tensor, or to a number known when the law was built
+
+
+@functools.cache
+def _words() -> frozenset[str]:
+    """What every law has of its own, beside what it has as a module of torch."""
+    own = {name for c in (Law, Distribution) for name in (*vars(c), *c.__annotations__)}
+    return frozenset(n for n in own if not n.startswith("_") and not hasattr(nn.Module, n))
 
 
 class Law(Distribution):
@@ -112,13 +120,12 @@ class Law(Distribution):
         self._by_name = check_network(self, own=own)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Refuse a layer whose name the law uses itself: the law's own would be found instead."""
-        taken = name != "net" and hasattr(type(self), name)
-        if taken and isinstance(value, (nn.Module, nn.Parameter)):
+        """Refuse an attribute whose name the law uses itself: one would hide the other."""
+        if name in _words() and name not in ("name", "net"):
+            other = f"{name}_layer" if isinstance(value, nn.Module) else f"own_{name}"
             raise OptionError(
-                f"{type(self).__name__}: a {type(value).__name__} cannot be called {name!r}, "
-                "which "
-                f"is a word of every law. Call it {name}_layer."
+                f"{type(self).__name__}: {name!r} is a word of every law, so that no attribute "
+                f"can be called so. Call it {other}."
             )
         super().__setattr__(name, value)
 

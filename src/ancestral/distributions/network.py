@@ -136,8 +136,10 @@ def failed(
 def _one_number(names: Sequence[str]) -> str:
     which = names[0]
     return (
-        f"Each row of {which} is one number; if it should be a vector, give the law of {which} "
-        f"features_shape=[...] (the width of the first layer), else use {which}[:, None]."
+        f"One axis is the rows, so that each row of {which} is one number. For one row of data "
+        f"give {which}[None]; for a draw that should be a vector give the law of {which} "
+        f"features_shape=[...], the width of the first layer; for numbers let the network use "
+        f"{which}[:, None]."
     )
 
 
@@ -189,10 +191,19 @@ def takes_by_name(
     )
     if in_order and _has_room(arguments, len(conditions)):
         return False
+    told = ", ".join(a.name for a in arguments)
+    if len(conditions) > len(arguments) and not known:
+        joined = ", ".join(conditions)
+        fix = (
+            f"Write a module that takes them all, def forward(self, {joined}), and joins them, "
+            f"e.g. by torch.cat([{joined}], -1)."
+        )
+    else:
+        fix = f"Name the arguments of {what} as in cond_var={list(conditions)}"
+        fix += f", or write cond_var={[a.name for a in named]}." if named else "."
     raise VariableError(
-        f"{law}: {what} takes ({', '.join(a.name for a in arguments)}), but the conditions are "
-        f"({listing(list(conditions))}). Name the arguments of {what} as in "
-        f"cond_var={list(conditions)}."
+        f"{law}: {what} takes ({told}), but the conditions are ({listing(list(conditions))}). "
+        f"{fix}"
     )
 
 

@@ -115,6 +115,13 @@ def _check_pair(symbol: str, q: Distribution, p: Distribution) -> None:
         refuse_density(law)
         refuse_copies(law, symbol)
     if set(q.var) != set(p.var):
+        if set(p.var) & set(q.cond_var):
+            raise VariableError(
+                f"{symbol}[{q.prob_text} || {p.prob_text}] compares laws of different variables: "
+                f"{listing(q.var)} and {listing(p.var)}. Compare {q.prob_text} with a law of "
+                f"{listing(q.var)}, e.g. the prior; a term for {p.prob_text} is "
+                f"E({q.name}, {p.name}.log_prob())."
+            )
         raise VariableError(
             f"{symbol}[{q.prob_text} || {p.prob_text}] compares laws of different variables: "
             f"{listing(q.var)} and {listing(p.var)}. Rename one: "

@@ -5,7 +5,7 @@ to the floor that prints, lowers or runs it.
 """
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from torch import Tensor
 
@@ -18,8 +18,22 @@ if TYPE_CHECKING:
 Operand = Any  # a loss, a number or a 0-d tensor
 
 
+INSTEAD = {
+    name: ": a loss is an equation, not a tensor. Its value is loss.eval({...}), a tensor with a "
+    "gradient; Model(loss=loss).train({...}) makes a step."
+    for name in ("backward", "item", "requires_grad", "grad", "shape", "dtype", "to", "numpy")
+}
+
+
 class Loss:
     """An expression of the Loss API."""
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> NoReturn:
+            """Only words that a loss does not have come here: say where they are."""
+            told = f"{type(self).__name__!r} object has no attribute {name!r}"
+            raise AttributeError(f"{told}{INSTEAD.get(name, '')}")
 
     # -- arithmetic -----------------------------------------------------------------------------
     def __add__(self: Any, other: Operand) -> "Node":

@@ -80,6 +80,7 @@ class Builder:
     def __init__(self) -> None:
         self.steps: list[ir.Step] = []
         self.laws: list[Law] = []
+        self.merged: dict[int, tuple[Law, Law]] = {}
         self.functions: list[Function] = []
         self.flow: dict[ir.Register, Flow] = {}
         self._known: dict[Hashable, ir.Register] = {}
@@ -117,7 +118,10 @@ class Builder:
         if key not in self._slots:
             self._slots[key] = len(self.laws)
             self.laws.append(law)
-        return self._slots[key]
+        slot = self._slots[key]
+        if self.laws[slot] is not law:
+            self.merged[id(law)] = (self.laws[slot], law)
+        return slot
 
     def function_slot(self, function: Function) -> int:
         """The slot of a function."""

@@ -66,7 +66,7 @@ class LossFunction:
 
     def program(self, scalars: frozenset[str] = frozenset()) -> Program:
         """The program for these scalars."""
-        if scalars not in self._programs:
+        if scalars not in self._programs or not self._programs[scalars][0].is_current():
             program, flow, _ = lower_with_flow(self.loss, scalars)
             self._programs[scalars] = (program, flow)
         return self._programs[scalars][0]
@@ -149,9 +149,17 @@ class LossFunction:
         if step is not None and key in self._ready and step.is_current():
             run.step = step
             return run, None
+        if not program.is_current():
+            self._forget()
+            return self.prepare(x_dict, generator, noise, batch_n, scalars)
         self._ready[key] = ready
         run.keep = self._steps, kind, self._compile
         return run, Watch()
+
+    def _forget(self) -> None:
+        """Lower anew: laws that were one because of equal constants no longer are."""
+        for made in (self._programs, self._ready, self._steps, self._checked):
+            made.clear()
 
     def _check_noise(self, program: Program, noise: Mapping[str, Tensor]) -> None:
         for name in noise:

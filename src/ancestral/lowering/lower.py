@@ -88,6 +88,7 @@ def lower_with_flow(
         scope=lw.bound,
         shapes=lw.shapes,
         plug_in=frozenset(lw.plug_in),
+        merged=tuple(lw.build.merged.values()),
         reading=listing,
     )
     return program, lw.build.flow[result], lw.build.flow

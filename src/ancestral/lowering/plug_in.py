@@ -4,11 +4,10 @@ A whole power is that many factors, each with a draw of its own, so it is none o
 rewritten is looked at: the logarithm of a density or of an exponential has become linear.
 """
 
-import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ancestral.core.errors import PlugInWarning
+from ancestral.core.errors import PlugInWarning, warn
 from ancestral.losses.apply import Apply, Grad, Jvp, Norm
 from ancestral.losses.chain import LogMeanExp
 from ancestral.losses.node import Clamp, Div, Extremum, Node, Planned, Pow, Unary
@@ -22,15 +21,14 @@ Choices = Mapping[int, Any]  # the identity of a law, and its estimator
 def warn_plug_in(node: Node) -> None:
     """Warn of each non-linear function of an expectation with an unspoken number of draws."""
     for function, expectation in _plug_ins(rewrite(node), {}):
-        warnings.warn(
+        warn(
             PlugInWarning(
                 f"{loss_text.text(function)} is a non-linear function of the Monte Carlo estimate "
                 f"of {loss_text.text(expectation)}: its mean is not the formula's value. Use a "
                 "closed form (.simplify()), .estimate({law: Enumerate()}) for a discrete law, or "
                 'put the function inside, E(q.iid(k=10), (...).mean("k").log()). If it is meant, '
                 "write the number of draws: E(q, f, sample_shape=[1])."
-            ),
-            stacklevel=4,
+            )
         )
 
 

@@ -11,6 +11,28 @@ from ancestral.lowering.function import explain
 from ancestral.models.parameters import owner
 from ancestral.runtime.run import Run
 
+_INSTEAD = {
+    ("to", "cuda", "cpu", "double", "float", "half", "apply"): "Its laws are modules: write "
+    "p.{name}(...) for each of them before the model is built.",
+    ("eval",): "train() and test() set the mode of all laws; for one law write p.eval().",
+    ("parameters", "named_parameters", "state_dict", "load_state_dict", "modules"): "They are "
+    "those of the laws: model.distributions.{name}(...).",
+    ("zero_grad", "step", "backward"): "model.train({{...}}) does the whole step; for a step of "
+    "your own, model.loss.eval({{...}}).backward() and model.optimizer.",
+    ("predict", "forward", "sample", "generate"): "Ask a law: q.sample({{'x': x}}), "
+    "(p * prior).sample(batch_n=64).",
+}
+
+
+def instead(name: str) -> str:
+    """What stands in place of a word that a model does not have; empty if nothing does.
+
+    Example:
+        >>> instead("state_dict")
+        'They are those of the laws: model.distributions.state_dict(...).'
+    """
+    return next((told.format(name=name) for words, told in _INSTEAD.items() if name in words), "")
+
 
 def check_value(loss: Node, value: Tensor, modules: nn.ModuleList, run: Run) -> None:
     """Raise if a value cannot be minimised.

@@ -45,6 +45,14 @@ class History:
         """The number of epochs."""
         return len(self.records)
 
+    def __repr__(self) -> str:
+        """The number of epochs, and what the last one gave."""
+        if not self.records:
+            return "History(no epochs)"
+        last = self.records[-1]
+        told = [f"{k} {last[k]:.4g}" for k in ("loss", "validation") if last.get(k) is not None]
+        return f"History({len(self)} epochs, the last with {', '.join(told)})"
+
 
 @dataclass(frozen=True)
 class Fitting:

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from ancestral.losses import Node
 from ancestral.losses.scope import value_names
 from ancestral.lowering.function import LossFunction, execute
 from ancestral.models import checkpoint
-from ancestral.models.faults import check_value, clip_norm
+from ancestral.models.faults import check_value, clip_norm, instead
 from ancestral.models.fit import Fitting, History
 from ancestral.models.optimizer import make_optimizer
 from ancestral.models.parameters import (
@@ -327,9 +327,14 @@ class Model:
         """Lowered steps hold the weights of this model: a copy makes its own."""
         return {**self.__dict__, "_steps": {}}
 
+    def __getattr__(self, name: str) -> NoReturn:
+        """Only words that a model does not have come here: say where they are."""
+        raise AttributeError(f"Model has no {name!r}. {instead(name)}".rstrip())
+
     def __repr__(self) -> str:
         """Laws, loss and optimizer."""
-        laws = "\n".join(f"    {label(m)}" for m in self.distributions)
+        trains = (m for m in self.distributions if any(p.requires_grad for p in m.parameters()))
+        laws = "\n".join(f"    {label(m)}" for m in trains)
         optimizer = type(self.optimizer).__name__
         return f"Model(\n  trained:\n{laws}\n  loss:\n    {self.loss}\n  optimizer: {optimizer}\n)"
 

@@ -216,6 +216,7 @@ class Program:
         scope: Register of each variable that the outermost expectations bound.
         shapes: Event shapes that are declared, by variable.
         plug_in: Non-linear functions of Monte Carlo estimates: their mean is not the formula's.
+        merged: Pairs of laws that are one because their constants are equal.
         reading: How the program prints.
     """
 
@@ -229,6 +230,7 @@ class Program:
     scope: dict[str, Register]
     shapes: dict[str, tuple[int, ...]]
     plug_in: frozenset[Register]
+    merged: tuple[tuple[Law, Law], ...]
     reading: Callable[["Program"], str] = field(repr=False)
 
     def __str__(self) -> str:
@@ -236,6 +238,10 @@ class Program:
         return self.reading(self)
 
     __repr__ = __str__
+
+    def is_current(self) -> bool:
+        """Whether the laws that are one still have equal constants."""
+        return all(kept.numbers == other.numbers for kept, other in self.merged)
 
     @staticmethod
     def operands(step: Step) -> tuple[Register, ...]:

@@ -38,8 +38,10 @@ class Step:
             (n.name, NOISE[n.kind], tuple(_size(a, carriers) for a in n.axes), n.event, _like(n))
             for n in self.source.noise
         ]
+        merged = [(law, k) for pair in run.program.merged for law in pair for k in law.numbers]
         self._literal = [
-            (law, k, t := getattr(law, k), t._version) for law, k in self.source.literal
+            (law, k, t := getattr(law, k), t._version)
+            for law, k in (*self.source.literal, *merged)
         ]
         self._rows = [_size(a, carriers) for a in self.source.rows]
 
@@ -54,7 +56,7 @@ class Step:
         return [*inputs, *noise]
 
     def is_current(self) -> bool:
-        """Whether the constants that stand in the text as numbers are still what they were."""
+        """Whether the constants that the text was made for are still what they were."""
         return all(getattr(law, k) is t and t._version == v for law, k, t, v in self._literal)
 
     def __call__(self, run: Run) -> Tensor:

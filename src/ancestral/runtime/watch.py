@@ -4,7 +4,6 @@ Each step's result is looked at once: shapes, devices, domains of parameters, su
 and whether everything is finite. What is found is named by the term of the equation.
 """
 
-import warnings
 from typing import Any
 
 import torch
@@ -13,10 +12,10 @@ from torch import Tensor
 from ancestral.core.errors import (
     DataError,
     DeviceError,
-    LikelihoodWarning,
     ShapeError,
     SupportError,
 )
+from ancestral.distributions.support import check_support, first, worst
 from ancestral.program import instructions as ir
 from ancestral.runtime.run import ParamSet, Run
 
@@ -101,10 +100,23 @@ class Watch:
             if not bool(holds.all()):
                 nan = " (NaN)" if v.is_floating_point() and bool(torch.isnan(v).any()) else ""
                 raise SupportError(
-                    f"{step.text}: {key} must be {domain.name}, got {_worst(v, holds)}{nan} at "
-                    f"{_where(holds)}. {domain.fix}".rstrip()
+                    f"{step.text}: {key} must be {domain.name}, got {worst(v, holds)}{nan} at "
+                    f"{first(holds)}. {domain.fix}".rstrip()
                 )
         self._rows_fit(step, value)
+        self._events_fit(step, value)
+
+    def _events_fit(self, step: ir.Params, value: ParamSet) -> None:
+        lead = len(step.out.axes)
+        events = {k: tuple(v.shape[lead:]) for k, v in value.rows.items()}
+        try:
+            torch.broadcast_shapes(*events.values())
+        except RuntimeError:
+            told = " and ".join(f"{k} with {e}" for k, e in events.items())
+            raise ShapeError(
+                f"{step.text}: the network returned {told} behind the rows, which do not fit one "
+                "another. Give them one event shape."
+            ) from None
 
     def _rows_fit(self, step: ir.Params, value: ParamSet) -> None:
         lead = len(step.out.axes)
@@ -141,12 +153,24 @@ class Watch:
         if of_law is not None and tuple(of_law) != event:
             raise ShapeError(
                 f"log {step.text}: {step.var} has event shape {event} (shape {tuple(x.shape)}), "
-                "but "
-                f"the parameters of {step.text} have event shape {tuple(of_law)}. Make the "
-                "network "
-                f"return {event}, or give {step.var} the event shape {tuple(of_law)}."
+                f"but the parameters of {step.text} have event shape {tuple(of_law)}. "
+                f"{self._advice(run, step, x, tuple(of_law))}"
             )
         self._support(step, law, x, found)
+
+    def _advice(self, run: Run, step: ir.Density, x: Tensor, wanted: tuple[int, ...]) -> str:
+        """What to do about a value whose event shape is not its law's."""
+        law, found = run.program.laws[step.law], run.values[step.params]
+        support = law.support({**found.rows, **found.fixed})
+        event = tuple(x.shape[len(step.value.axes) :])
+        if law.moves.value_dims and event == wanted[:-1] and support is not None:
+            return str(support.fix)  # labels where a vector is wanted
+        if tuple(x.shape) == wanted:
+            return f"If it is one row, give it that axis: {step.var}[None]."
+        return (
+            f"Make the network return {event}, or give {step.var} the event shape {wanted}, "
+            "rows in front."
+        )
 
     def _draw(self, run: Run, step: ir.Draw) -> None:
         event = _event(run.program.laws[step.law], run.values[step.params], step.params)
@@ -159,27 +183,7 @@ class Watch:
             )
 
     def _support(self, step: ir.Density, law: Any, x: Tensor, found: ParamSet) -> None:
-        support = law.support({**found.rows, **found.fixed})
-        if support is None:
-            return
-        holds = support.holds(x)
-        if bool(holds.all()):
-            return
-        inside = hasattr(law, "grey") and bool(((x >= 0) & (x <= 1)).all())
-        if inside:
-            warnings.warn(
-                LikelihoodWarning(
-                    f"log {step.text}: {step.var} has values between 0 and 1, for which a "
-                    "Bernoulli "
-                    "is not a likelihood. Binarise the data, or say grey=True if it is meant."
-                ),
-                stacklevel=2,
-            )
-            return
-        raise SupportError(
-            f"log {step.text}: {step.var} must be {support.name}, got {_worst(x, holds)} at "
-            f"{_where(holds)}. {support.fix}".rstrip()
-        )
+        check_support(str(step.text), step.var, law, x, {**found.rows, **found.fixed})
 
     def _closed(self, run: Run, step: ir.Closed) -> None:
         known = []
@@ -226,20 +230,6 @@ def finite(what: str, value: Any, error: type[Exception] = SupportError) -> None
         return
     kind = "NaN" if bool(torch.isnan(value).any()) else "infinite"
     raise error(
-        f"{what} is {kind} at {_where(holds)} (shape {tuple(value.shape)}). "
+        f"{what} is {kind} at {first(holds)} (shape {tuple(value.shape)}). "
         + ("Mend or drop that row." if error is DataError else "Look at the network behind it.")
     )
-
-
-def _where(holds: Tensor) -> str:
-    if holds.dim() == 0:
-        return "its only entry"
-    index = tuple(int(i) for i in (~holds).nonzero()[0])
-    return f"index {index}" if len(index) > 1 else f"row {index[0]}"
-
-
-def _worst(value: Tensor, holds: Tensor) -> str:
-    value = value.detach()
-    if value.dim() > holds.dim():
-        return str([round(float(v), 4) for v in value[~holds][0].flatten()[:8]])
-    return f"{float(value[~holds].flatten()[0]):g}"
