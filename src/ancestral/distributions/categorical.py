@@ -1,7 +1,7 @@
 r"""The categorical law, :math:`P(x = k) = \pi_k`, one-hot or by index."""
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -70,17 +70,6 @@ class Categorical(Law):
     def moves(self) -> type[Law]:
         """The static moves of one-hot values, or of indices."""
         return type(self) if self.onehot else _ByIndex
-
-    def event_shape(self, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
-        """The event shape of a value from those of its parameters."""
-        full = super().event_shape(shapes)
-        return full if self.onehot else full[:-1]
-
-    def noise_event(self, params: Params) -> tuple[int, ...]:
-        """The event shape of one draw's noise: always with the categories."""
-        if self.onehot:
-            return tuple(self.features_shape)
-        return (*self.features_shape, classes_of(params))
 
     def support(self, params: Params) -> Constraint | None:
         """One-hot vectors, or whole numbers below K."""

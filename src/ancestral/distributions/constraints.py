@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ancestral.core.errors import SupportError
@@ -17,8 +18,14 @@ class Constraint:
         name: How a message calls it: ``positive``.
         holds: Tensor to boolean tensor, one entry per element (or per vector of the last axis).
         fix: What to do when it does not hold.
-        of_real: A smooth map from any real tensor into the set, if there is one. The contract
-            checks make a law's example parameters by it, and integrate densities over its image.
+        of_real: A smooth map from any real tensor into the set (of whole numbers: rounded), if
+            there is one. The contract checks make a law's example parameters by it, and integrate
+            densities over its image.
+        chart: Of a set of vectors, a map of real coordinates, shape ``(N, m)``, onto it, which
+            returns vectors, shape ``(N, n)``, and the logarithm of what a cell of coordinates
+            measures there; ``lost`` is n - m. Densities of vectors are integrated by it.
+        listed: Of a countable set, its first members, given how many and the length of a vector
+            (0 for numbers); all of them if they are fewer.
 
     Example:
         >>> positive.holds(positive.of_real(torch.tensor([-3.0, 3.0])))
@@ -29,6 +36,9 @@ class Constraint:
     holds: Callable[[Tensor], Tensor]
     fix: str = ""
     of_real: Callable[[Tensor], Tensor] | None = None
+    chart: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
+    lost: int = 0
+    listed: Callable[[int, int], Tensor] | None = None
 
 
 def identity(x: Tensor) -> Tensor:
@@ -46,6 +56,16 @@ def _simplex(x: Tensor) -> Tensor:
 
 def _softmax(x: Tensor) -> Tensor:
     return x.softmax(-1)
+
+
+def _lower(x: Tensor) -> Tensor:
+    return x.tril(-1) + torch.diag_embed(x.diagonal(dim1=-2, dim2=-1).exp())
+
+
+def _positive_definite(x: Tensor) -> Tensor:
+    size = x.abs().amax((-2, -1), keepdim=True)
+    symmetric = ((x - x.mT).abs() <= 1e-5 * size).flatten(-2).all(-1)
+    return symmetric & (torch.linalg.cholesky_ex(x.detach()).info == 0)
 
 
 real = Constraint("finite", torch.isfinite, of_real=identity)
@@ -71,6 +91,52 @@ simplex = Constraint(
     _simplex,
     "Use .softmax(-1), or give logits= instead of probs=.",
     _softmax,
+    lambda y: (F.pad(y, (0, 1)).softmax(-1), F.pad(y, (0, 1)).log_softmax(-1).sum(-1)),
+    1,
+)
+log_simplex = Constraint(
+    "logarithms of non-negative numbers with sum 1 along the last axis",
+    lambda x: x.logsumexp(-1).abs() < 1e-4,
+    "Use .log_softmax(-1).",
+    lambda x: x.log_softmax(-1),
+    lambda y: (F.pad(y, (0, 1)).log_softmax(-1), torch.zeros_like(y[..., 0])),
+    1,
+)
+real_vector = Constraint(
+    "finite",
+    lambda x: torch.isfinite(x).all(-1),
+    of_real=identity,
+    # twelve: a grid that is wide enough for a simplex then covers +-80 here, a third of it +-1
+    chart=lambda y: ((y / 12).sinh(), ((y / 12).cosh() / 12).log().sum(-1)),
+)
+ordered = Constraint(
+    "strictly increasing along the last axis",
+    lambda x: (x.diff(dim=-1) > 0).all(-1) & torch.isfinite(x).all(-1),
+    "Take the cumulative sum of positive steps.",
+    lambda x: torch.cat([x[..., :1], x[..., 1:].exp()], -1).cumsum(-1),
+)
+lower_cholesky = Constraint(
+    "lower triangular with a positive diagonal",
+    lambda x: (
+        (x.tril() == x).flatten(-2).all(-1)
+        & (x.diagonal(dim1=-2, dim2=-1) > 0).all(-1)
+        & torch.isfinite(x).flatten(-2).all(-1)
+    ),
+    "Use .tril() and map the diagonal through torch.nn.functional.softplus.",
+    _lower,
+)
+positive_definite = Constraint(
+    "symmetric and positive definite",
+    _positive_definite,
+    "Give scale_tril=, or form A @ A.mT and add a small multiple of the identity.",
+    lambda x: _lower(x) @ _lower(x).mT,
+)
+whole = Constraint(
+    "a whole number of at least 0",
+    lambda x: (x >= 0) & (x == x.floor()) & torch.isfinite(x),
+    "Round it, or take counts as they are.",
+    lambda x: x.exp().round(),
+    listed=lambda count, _: torch.arange(count),
 )
 boolean = Constraint("0 or 1", lambda x: (x == 0) | (x == 1))
 one_hot = Constraint(
@@ -79,6 +145,37 @@ one_hot = Constraint(
     "Use torch.nn.functional.one_hot(labels, classes).float(), or build the law with "
     "onehot=False.",
 )
+
+
+def up_to(total: Tensor | float) -> Constraint:
+    """Whole numbers up to a number, or up to one for each component."""
+    most = torch.as_tensor(total)
+    return Constraint(
+        "a whole number from 0 to total_count",
+        lambda x: whole.holds(x) & (x <= most),
+        listed=whole.listed,
+    )
+
+
+def counts(total: int) -> Constraint:
+    """Vectors of whole numbers with a given sum."""
+    return Constraint(
+        f"whole numbers with sum {total} along the last axis",
+        lambda x: whole.holds(x).all(-1) & (x.sum(-1) == total),
+        "Count how often each category was drawn.",
+        listed=lambda _, size: torch.tensor(_compositions(total, size)),
+    )
+
+
+def _compositions(total: int, size: int) -> list[list[int]]:
+    """All vectors of ``size`` whole numbers with a given sum."""
+    if size == 1:
+        return [[total]]
+    return [
+        [first, *rest]
+        for first in range(total + 1)
+        for rest in _compositions(total - first, size - 1)
+    ]
 
 
 def category(classes: int) -> Constraint:

@@ -15,7 +15,7 @@ from ancestral.distributions.eager import (
     refuse_copies,
     refuse_density,
 )
-from ancestral.distributions.layout import Layout, layout, together
+from ancestral.distributions.layout import Layout, layout, spanned, together
 from ancestral.distributions.support import check_eager
 
 if TYPE_CHECKING:
@@ -77,10 +77,16 @@ def _lead(
     for c in factor.cond_var:
         if c in ranks:
             return max(values[c].dim() - ranks[c], 0)
-    span = max((v.dim() for v in params.values() if isinstance(v, Tensor)), default=0)
-    extra = factor.law.moves.param_dims - factor.law.moves.value_dims
+    moves = factor.law.moves
+    ranks_of = {
+        k: len(spanned(moves, k, tuple(v.shape)))
+        for k, v in params.items()
+        if isinstance(v, Tensor)
+    }
+    span = max(ranks_of.values(), default=0)
+    extra = moves.param_dims - moves.value_dims
     lead = max(span - extra - values[factor.var[0]].dim() + 1, min(span, 1))
-    widest = next((v for v in params.values() if isinstance(v, Tensor) and v.dim() == span), None)
+    widest = next((params[k] for k, rank in ranks_of.items() if rank == span), None)
     for c in factor.cond_var:  # rows are those of the conditions: a network keeps them
         while lead > 1 and widest is not None and values[c].dim():
             if values[c].shape[:lead] == widest.shape[:lead]:

@@ -22,7 +22,7 @@ from ancestral.core.errors import (
 from ancestral.core.names import as_names, listing
 from ancestral.distributions.base import Distribution, Factor
 from ancestral.distributions.constraints import Constraint, check, examples, identity
-from ancestral.distributions.layout import broadcasts_to
+from ancestral.distributions.layout import declared_event
 from ancestral.distributions.network import check_network, check_returned
 from ancestral.distributions.numbers import Numbers
 
@@ -48,7 +48,9 @@ class Law(Distribution):
     * ``noise``: the kind of base noise that a draw is a function of; ``reparametrised``: whether
       a draw is a differentiable function of the parameters;
     * ``value_dims``, ``param_dims``: how many last axes of a value, and of a parameter, the
-      density itself reduces (1 for a vector such as a one-hot value);
+      density itself reduces (1 for a vector such as a one-hot value); where parameters differ in
+      them, ``cores`` has a letter for each axis, ``{"loc": "d", "scale_tril": "dd"}``, and
+      ``param_dims`` counts the letters, of which in alphabetical order the first are the value's;
     * its moves, static functions of tensors: ``draw(noise, **params)``, a value as a function of
       base noise; ``log_density(x, **params)``, before event axes are summed; and as far as they
       exist ``mean_of``, ``variance_of``, ``entropy_of`` (nats) of the parameters, and
@@ -82,6 +84,7 @@ class Law(Distribution):
     several: ClassVar[bool] = False  # whether it may be over several variables
     value_dims: ClassVar[int] = 0
     param_dims: ClassVar[int] = 0
+    cores: ClassVar[Mapping[str, str]] = {}
     closed_kl: ClassVar[Mapping[type["Law"], Callable[..., Tensor]]] = {}
 
     # The moves. A family that has one writes it as a static method; the others stay without.
@@ -115,7 +118,7 @@ class Law(Distribution):
         self._check_given()
         if isinstance(features_shape, int):
             features_shape = (features_shape,)
-        self._features_shape = self._find_features_shape(features_shape)
+        self._features_shape = declared_event(self, features_shape)
         own = type(self).forward is not Law.forward
         self._by_name = check_network(self, own=own)
 
@@ -250,38 +253,15 @@ class Law(Distribution):
         self._numbers.read(self._buffers)
 
     # -- shapes ---------------------------------------------------------------------------------
-    def _find_features_shape(self, given: Sequence[int] | None) -> tuple[int, ...] | None:
-        fixed = [k for k in self._given if k not in self._bound]
-        shapes = {k: tuple(getattr(self, k).shape) for k in fixed if getattr(self, k).dim()}
-        found = self.event_shape(shapes) if shapes else None
-        if given is None or (found and not tuple(given)):
-            alone = self._given and not self._bound and not self._cond_var
-            return found if found is not None else (() if alone else None)
-        shape = tuple(given)
-        if not all(isinstance(n, int) and n >= 0 for n in shape):
-            raise OptionError(
-                f"{self.prob_text}: features_shape={given!r} must be whole numbers, e.g. [64]."
-            )
-        if found is not None and not broadcasts_to(found, shape):
-            raise ShapeError(
-                f"{self.prob_text}: features_shape={list(shape)} does not fit its constants, "
-                f"whose event shape is {list(found)}. Drop features_shape, or give numbers."
-            )
-        return shape
+    @classmethod
+    def value_shape(cls, event: tuple[int, ...]) -> tuple[int, ...]:
+        """The event shape of a value, from that which the parameters span."""
+        return event[: len(event) - cls.param_dims + cls.value_dims]
 
-    def event_shape(self, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
-        """The event shape of a value from those of its parameters."""
-        try:
-            return tuple(torch.broadcast_shapes(*shapes.values()))
-        except RuntimeError:
-            told = ", ".join(f"{k} {list(s)}" for k, s in shapes.items())
-            raise ShapeError(
-                f"{self.prob_text}: parameters do not fit one another: {told}."
-            ) from None
-
-    def noise_event(self, params: Params) -> tuple[int, ...]:
-        """The event shape of one draw's noise as far as the law itself knows it."""
-        return tuple(self.features_shape)
+    @classmethod
+    def noise_shape(cls, event: tuple[int, ...]) -> tuple[int, ...]:
+        """The event shape of a draw's noise, from that which the parameters span."""
+        return event
 
     # -- the network ----------------------------------------------------------------------------
     def forward(self, **conditions: Tensor) -> Params:

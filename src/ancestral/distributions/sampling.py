@@ -113,7 +113,7 @@ def _value(
     found = layout(factor, params, batch, len(folded) or None)
     lead = found.rows if folded else (*options.sample_shape, *found.rows)
     if not options.mean:
-        noise = draw_noise(factor.law, params, (*lead, *found.event), options.generator)
+        noise = draw_noise(factor.law, params, (*lead, *found.noise), options.generator)
         return factor.law.moves.draw(noise, **params)
     mean = moment_move(factor.law, "mean_of")(**params)
     return as_tensor_like(factor.law, params, mean).expand(*lead, *found.value)

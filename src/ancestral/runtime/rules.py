@@ -11,6 +11,7 @@ from ancestral.core.axes import Axes, align, fold, lift, sum_event, unfold
 from ancestral.core.errors import ShapeError
 from ancestral.core.rng import NOISE
 from ancestral.distributions.closed_forms import closed_entropy, closed_kl
+from ancestral.distributions.layout import span_shape, spanned
 from ancestral.distributions.network import check_rows, failed
 from ancestral.program import instructions as ir
 from ancestral.runtime.run import ParamSet, Run, wrong_noise
@@ -62,10 +63,11 @@ def _params(step: ir.Params, run: Run) -> ParamSet:
     free = {k: v for k, v in out.items() if k not in fixed}
     if not conditions:
         return ParamSet({}, {**free, **fixed}, ())
-    rank = max((v.dim() for v in free.values()), default=0)
+    ranks = {k: len(spanned(law.moves, k, tuple(v.shape))) for k, v in free.items()}
+    rank = max(ranks.values(), default=0)
     rows: dict[str, Tensor] = {}
     for key, v in free.items():
-        if v.dim() < rank or v.dim() == 0 or (rank == 1 and v.shape[0] not in (1, batch)):
+        if ranks[key] < rank or v.dim() == 0 or (rank == 1 and v.shape[0] not in (1, batch)):
             fixed[key] = v  # follows the event alone, as in torch's broadcasting
         elif v.shape[0] in (1, batch):
             v = v.expand(batch, *v.shape[1:]) if v.shape[0] != batch else v
@@ -104,11 +106,9 @@ def _span(text: object, var: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
 def _event_of(
     text: object, var: str, law: Any, found: ParamSet, at: ir.Register, run: Run
 ) -> tuple[int, ...]:
-    """The event shape that a law's parameters and its declared shape give to noise."""
-    declared = run.program.shapes.get(var, ())
-    if law.moves.param_dims > law.moves.value_dims:
-        declared = ()  # the parameters have more event axes than the value
-    return _span(text, var, found.event(len(at.axes)), declared)
+    """The event shape that a law's parameters span together with its declared shape."""
+    declared = span_shape(law.moves, run.program.shapes.get(var, ()))
+    return _span(text, var, found.event(len(at.axes), law.moves), declared)
 
 
 def _has_rows(law: Any, key: str) -> bool:
@@ -135,7 +135,8 @@ def _draw(step: ir.Draw, run: Run) -> Tensor:
     params = found.aligned(have, axes)
     known = dict(zip(have, found.sizes, strict=True))
     sizes = tuple(known.get(a) or s for a, s in zip(axes, run.sizes(axes), strict=True))
-    event = _event_of(step.text, step.var, law, found, step.params, run)
+    span = _event_of(step.text, step.var, law, found, step.params, run)
+    event = law.moves.noise_shape(span)
     noise = run.noise.get(step.noise)
     if noise is not None and tuple(noise.shape) != (*sizes, *event):
         raise wrong_noise(step.noise, noise, (*sizes, *event))
@@ -154,7 +155,8 @@ def _table(step: ir.Table, run: Run) -> Tensor:
     )
     moves: Any = law.moves
     values: Tensor = moves.values(
-        found.event(len(step.params.axes)) or run.program.shapes.get(str(step.out.name), ()),
+        found.event(len(step.params.axes), moves)
+        or run.program.shapes.get(str(step.out.name), ()),
         law.anchor() if like is None else like,
     )
     return values
@@ -173,7 +175,8 @@ def value_event(step: ir.Density, run: Run) -> tuple[int, ...]:
     """The event shape that a law gives to a value of it."""
     law, found = run.program.laws[step.law], run.values[step.params]
     event = _event_of(step.text, step.var, law, found, step.params, run)
-    return event[: len(event) + law.moves.value_dims - law.moves.param_dims]
+    value: tuple[int, ...] = law.moves.value_shape(event)
+    return value
 
 
 def _closed(step: ir.Closed, run: Run) -> Tensor:
@@ -188,11 +191,12 @@ def _closed(step: ir.Closed, run: Run) -> Tensor:
         out = form(**params[0])
     like = next((v for p in params for v in p.values() if isinstance(v, Tensor)), laws[0].anchor())
     out = torch.as_tensor(out, dtype=like.dtype, device=like.device)
-    event = [s.event(len(r.axes)) for s, r in zip(sets, step.params, strict=True)]
-    extra = laws[0].moves.param_dims
+    moves = [law.moves for law in laws]
+    event = [s.event(len(r.axes), m) for s, r, m in zip(sets, step.params, moves, strict=True)]
+    extra = max(m.param_dims for m in moves)  # of a normal against a multivariate one: the latter
     span = _span(step.text, step.var, *event)
-    if laws[0].moves.param_dims == laws[0].moves.value_dims:
-        span = _span(step.text, step.var, span, run.program.shapes.get(step.var, ()))
+    declared = span_shape(moves[0], run.program.shapes.get(step.var, ()))
+    span = _span(step.text, step.var, span, declared)
     span = span[: len(span) - extra]
     sizes = {
         a: n

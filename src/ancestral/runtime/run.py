@@ -10,6 +10,8 @@ from torch import Tensor
 from ancestral.core.axes import Axes, align
 from ancestral.core.errors import ShapeError
 from ancestral.core.rng import Generator
+from ancestral.distributions.law import Law
+from ancestral.distributions.layout import spanned
 from ancestral.program import instructions as ir
 
 
@@ -27,10 +29,14 @@ class ParamSet:
             return {**self.rows, **self.fixed}
         return {**{k: align(v, have, want) for k, v in self.rows.items()}, **self.fixed}
 
-    def event(self, axes: int) -> tuple[int, ...]:
-        """The event shape that the parameters span."""
-        shapes = [tuple(v.shape[axes:]) for v in self.rows.values()]
-        shapes += [tuple(v.shape) for v in self.fixed.values() if isinstance(v, Tensor)]
+    def event(self, axes: int, moves: type[Law]) -> tuple[int, ...]:
+        """The event shape that the parameters of a law with these moves span."""
+        shapes = [spanned(moves, k, tuple(v.shape[axes:])) for k, v in self.rows.items()]
+        shapes += [
+            spanned(moves, k, tuple(v.shape))
+            for k, v in self.fixed.items()
+            if isinstance(v, Tensor)
+        ]
         return tuple(torch.broadcast_shapes(*shapes)) if shapes else ()
 
 

@@ -15,6 +15,8 @@ from ancestral.core.errors import (
     ShapeError,
     SupportError,
 )
+from ancestral.distributions.law import Law
+from ancestral.distributions.layout import spanned
 from ancestral.distributions.support import check_support, first, worst
 from ancestral.program import instructions as ir
 from ancestral.runtime.run import ParamSet, Run
@@ -103,14 +105,14 @@ class Watch:
                     f"{step.text}: {key} must be {domain.name}, got {worst(v, holds)}{nan} at "
                     f"{first(holds)}. {domain.fix}".rstrip()
                 )
-        self._rows_fit(step, value)
-        self._events_fit(step, value)
+        self._rows_fit(step, law.moves, value)
+        self._events_fit(step, law.moves, value)
 
-    def _events_fit(self, step: ir.Params, value: ParamSet) -> None:
+    def _events_fit(self, step: ir.Params, moves: type[Law], value: ParamSet) -> None:
         lead = len(step.out.axes)
         events = {k: tuple(v.shape[lead:]) for k, v in value.rows.items()}
         try:
-            torch.broadcast_shapes(*events.values())
+            torch.broadcast_shapes(*(spanned(moves, k, e) for k, e in events.items()))
         except RuntimeError:
             told = " and ".join(f"{k} with {e}" for k, e in events.items())
             raise ShapeError(
@@ -118,15 +120,18 @@ class Watch:
                 "another. Give them one event shape."
             ) from None
 
-    def _rows_fit(self, step: ir.Params, value: ParamSet) -> None:
+    def _rows_fit(self, step: ir.Params, moves: type[Law], value: ParamSet) -> None:
         lead = len(step.out.axes)
         for key, v in value.rows.items():
             for other, w in value.fixed.items():
                 if not isinstance(w, Tensor) or w.dim() == 0:
                     continue
                 event = tuple(v.shape[lead:])
+                mine = spanned(moves, key, event)
+                parts = len(mine) - moves.param_dims  # the axes behind these differ as they may
                 try:
-                    fits = tuple(torch.broadcast_shapes(event, w.shape)) == event
+                    both = torch.broadcast_shapes(mine, spanned(moves, other, tuple(w.shape)))
+                    fits = tuple(both[: len(both) - moves.param_dims]) == mine[:parts]
                 except RuntimeError:
                     fits = False
                 if not fits:
@@ -214,11 +219,12 @@ class Watch:
 
 def _event(law: Any, found: ParamSet, params: ir.Register) -> tuple[int, ...] | None:
     """The event shape that parameters give to a value; None if they are numbers, which fit any."""
-    event = found.event(len(params.axes))
+    event = found.event(len(params.axes), law.moves)
     follows = any(key not in law.given or key in law.bound for key in found.rows)
     if not event and not follows:
         return None
-    return event[: len(event) - (law.moves.param_dims - law.moves.value_dims)]
+    value: tuple[int, ...] = law.moves.value_shape(event)
+    return value
 
 
 def finite(what: str, value: Any, error: type[Exception] = SupportError) -> None:

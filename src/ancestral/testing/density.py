@@ -1,52 +1,14 @@
 """Checks of a density: it integrates to one, and moments, draws and closed forms are its own."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from ancestral.distributions import Law
-from ancestral.distributions.closed_forms import closed_entropy
+from ancestral.distributions.closed_forms import closed_entropy, closed_kl
 from ancestral.losses import Entropy, KullbackLeibler
 from ancestral.testing.case import DRAWS, FALSE_ALARM, Check, LawCase, close, has_density, require
-
-GRID = torch.linspace(-30.0, 30.0, 60_001, dtype=torch.float64)
-
-
-class Integral:
-    """Expectations under a law of constants: a sum over all values, or the rule of trapezoids.
-
-    Discrete values are those of the whole event; of continuous laws each component is integrated
-    by itself, over a grid that the law's support (or sinh, for all real numbers) spreads out.
-    """
-
-    def __init__(self, law: Law) -> None:
-        self.params = law.params(())
-        tensors = [v for v in self.params.values() if isinstance(v, Tensor)]
-        event = torch.broadcast_shapes(*(v.shape for v in tensors))
-        self.discrete = hasattr(law.moves, "values")
-        if self.discrete:
-            self.x = law.moves.values(event, tensors[0])
-            self.mass = self.log_density(law).exp()
-            return
-        support = law.support(self.params)
-        onto = torch.sinh if support is None else support.of_real
-        if onto is None:
-            raise AssertionError(f"no map onto the support of {law.prob_text}: give it of_real")
-        grid = GRID.clone().requires_grad_()
-        points = onto(grid)
-        (slope,) = torch.autograd.grad(points.sum(), grid)
-        lift = (-1,) + (1,) * len(event)
-        self.x = points.detach().reshape(lift).expand(-1, *event)
-        self.mass = self.log_density(law).exp() * (slope * (GRID[1] - GRID[0])).reshape(lift)
-
-    def log_density(self, law: Law) -> Tensor:
-        """A law's log density at the points: of the event, or of each component."""
-        out = law.moves.log_density(self.x, **law.params(()))
-        return out.flatten(1).sum(-1) if self.discrete else out
-
-    def mean(self, f: Tensor) -> Tensor:
-        """The expectation of a function that is given at the points."""
-        mass = self.mass.reshape(self.mass.shape + (1,) * (f.dim() - self.mass.dim()))
-        return torch.where(mass > 0, mass * f, 0.0).sum(0)
+from ancestral.testing.integral import Integral
 
 
 def density_integrates_to_one(case: LawCase) -> None:
@@ -71,8 +33,9 @@ def moments_are_integrals(case: LawCase) -> None:
 def draws_follow_the_density(case: LawCase) -> None:
     """Draws have the distribution of the density; rows and components are independent.
 
-    Kolmogorov-Smirnov, or chi-square over all values of the event, on 20000 rows: a difference
-    of 0.04 between distribution functions, or a correlation of 0.07, would be detected.
+    Kolmogorov-Smirnov (of vectors, of projections and of the sum of squares), or chi-square over
+    the values, on 20000 rows: a difference of 0.04 between distribution functions, or a
+    correlation of 0.07, would be detected.
     """
     law = case.law(torch.float32)
     x = law.sample(batch_n=DRAWS)[law.var[0]].double()
@@ -81,9 +44,43 @@ def draws_follow_the_density(case: LawCase) -> None:
         hits = (x[:, None] == integral.x[None]).flatten(2).all(-1)
         require(hits.any(1).all(), "a draw is not among the values of the law")
         _chi_square(hits.sum(0), integral.mass)
-    else:
-        _kolmogorov(x, integral)
-        _uncorrelated(x.flatten(1))
+        return
+    core = x.shape[x.dim() - integral.core :]
+    masses = integral.mass.reshape(len(integral.mass), -1).unbind(1)
+    parts = [t.reshape(len(t), -1, *core).unbind(1) for t in (x, integral.x)]
+    for draws, points, mass in zip(*parts, masses, strict=True):
+        if integral.countable:
+            _counted(draws, points, mass)
+        elif integral.core:
+            _projected(draws.flatten(1), points.flatten(1), mass)
+        else:
+            _kolmogorov(draws, points, mass)
+    _uncorrelated([part.reshape(len(part), -1) for part in parts[0]])
+
+
+def _counted(draws: Tensor, points: Tensor, mass: Tensor) -> None:
+    """Draws of one component against its values; those that are not listed are rare."""
+    draws, points = draws.reshape(len(draws), -1), points.reshape(len(points), -1)
+    base = torch.cat([draws, points]).amax().long() + 1
+    weights = base ** torch.arange(draws.shape[1])
+    keys, order = (points.long() @ weights).sort()
+    found = draws.long() @ weights
+    require((draws == draws.round()).all(), "a draw is not a whole number")
+    place = torch.searchsorted(keys, found).clamp(max=len(keys) - 1)
+    require((keys[place] == found).all(), "a draw is not among the values of the law")
+    _chi_square(torch.bincount(place, minlength=len(keys)), mass[order])
+
+
+def _projected(draws: Tensor, points: Tensor, mass: Tensor) -> None:
+    """Coordinates, two projections and the sum of squares of a vector."""
+    size = draws.shape[1]
+    steps = torch.arange(2.0 * size, dtype=draws.dtype).reshape(2, size)
+    along = torch.cat([torch.eye(size, dtype=draws.dtype), (1.0 + 2.3 * steps).sin()])
+    for a, b in [*zip(along @ draws.T, along @ points.T, strict=True),
+                 (draws.square().sum(1), points.square().sum(1))]:  # fmt: skip
+        if b.max() - b.min() > 1e-9:  # the sum of squares of a unit vector is 1
+            b, order = b.sort()
+            _kolmogorov(a, b, mass[order])
 
 
 def _chi_square(counts: Tensor, mass: Tensor) -> None:
@@ -97,24 +94,28 @@ def _chi_square(counts: Tensor, mass: Tensor) -> None:
     require(chance > FALSE_ALARM, f"chi-square of the draws is {statistic:.1f}, p = {chance:.1e}")
 
 
-def _kolmogorov(x: Tensor, integral: Integral) -> None:
-    limit = (torch.tensor(2 / FALSE_ALARM).log() / (2 * len(x))).sqrt()  # Massart's bound
-    columns = zip(x.flatten(1).T, integral.x.flatten(1).T, integral.mass.flatten(1).T, strict=True)
-    for draws, points, mass in columns:
-        below = mass.cumsum(0) - mass / 2  # trapezoids: up to a point, half of its own mass
-        draws = draws.sort().values
-        place = torch.searchsorted(points.contiguous(), draws).clamp(1, len(points) - 1)
-        left, right = points[place - 1], points[place]
-        share = ((draws - left) / (right - left)).clamp(0, 1)
-        u = below[place - 1] + share * (below[place] - below[place - 1])
-        steps = torch.arange(len(x) + 1, dtype=u.dtype) / len(x)
-        distance = torch.maximum((steps[1:] - u).abs(), (u - steps[:-1]).abs()).max()
-        require(distance < limit, f"draws are {distance:.4f} from the distribution function")
+def _kolmogorov(draws: Tensor, points: Tensor, mass: Tensor) -> None:
+    limit = (torch.tensor(2 / FALSE_ALARM).log() / (2 * len(draws))).sqrt()  # Massart's bound
+    below = mass.cumsum(0) - mass / 2  # trapezoids: up to a point, half of its own mass
+    draws = draws.sort().values
+    place = torch.searchsorted(points.contiguous(), draws).clamp(1, len(points) - 1)
+    left, right = points[place - 1], points[place]
+    share = ((draws - left) / (right - left).clamp(min=1e-300)).clamp(0, 1)
+    u = below[place - 1] + share * (below[place] - below[place - 1])
+    steps = torch.arange(len(draws) + 1, dtype=u.dtype) / len(draws)
+    distance = torch.maximum((steps[1:] - u).abs(), (u - steps[:-1]).abs()).max()
+    require(distance < limit, f"draws are {distance:.4f} from the distribution function")
 
 
-def _uncorrelated(x: Tensor) -> None:
-    table = torch.corrcoef(torch.cat([x[1:], x[:-1]], 1).T)
-    most = (table - torch.eye(len(table))).abs().max()
+def _uncorrelated(parts: Sequence[Tensor]) -> None:
+    """Components, each ``(rows, size)``, with one another and with the row before."""
+    x = torch.cat(list(parts), 1)
+    owner = torch.cat([torch.full((p.shape[1],), i) for i, p in enumerate(parts)])
+    table = torch.corrcoef(torch.cat([x[1:], x[:-1]], 1).T).nan_to_num()
+    now = torch.cat([torch.zeros(len(owner)), torch.ones(len(owner))])
+    own = torch.cat([owner, owner])
+    apart = (own[:, None] != own[None]) | (now[:, None] != now[None])
+    most = (table * apart).abs().max()
     require(most < 5 / DRAWS**0.5, f"components or successive rows are correlated: {most:.4f}")
 
 
@@ -153,10 +154,10 @@ def closed_forms_are_means(case: LawCase) -> None:
     p = case.build(name="p2", **{k: v.roll(1, 0) for k, v in case.params.items()})
     x = q.sample(batch_n=DRAWS)
     log_q, log_p = q.get_log_prob(x), p.get_log_prob(x)
-    for what, found, sampled in (
-        ("KL", KullbackLeibler(q, p).eval(), log_q - log_p),
-        ("entropy", Entropy(q).eval(), -log_q),
-    ):
+    forms = [("entropy", Entropy(q).eval(), -log_q)] if closed_entropy(q) is not None else []
+    if closed_kl(q, p) is not None:
+        forms.append(("KL", KullbackLeibler(q, p).eval(), log_q - log_p))
+    for what, found, sampled in forms:
         error = 5 * sampled.std() / DRAWS**0.5 + 1e-9
         require(
             (found - sampled.mean()).abs() < error,
@@ -168,10 +169,14 @@ def _has_divergence(case: LawCase) -> bool:
     return has_density(case) and bool(case.law().moves.closed_kl)
 
 
+def _has_closed_form(case: LawCase) -> bool:
+    return _has_divergence(case) or (has_density(case) and closed_entropy(case.law()) is not None)
+
+
 CHECKS = (
     Check(density_integrates_to_one, has_density),
     Check(moments_are_integrals, has_density),
     Check(draws_follow_the_density, has_density),
     Check(divergences_are_integrals, _has_divergence),
-    Check(closed_forms_are_means, _has_divergence),
+    Check(closed_forms_are_means, _has_closed_form),
 )

@@ -1,0 +1,102 @@
+"""Expectations under a law of constants, by sums and integrals that are exact to rounding."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ancestral.distributions import Law
+from ancestral.distributions.constraints import Constraint, real_vector
+from ancestral.distributions.layout import spanned
+
+Map = Callable[[Tensor], Tensor]
+Shape = tuple[int, ...]
+
+GRID = torch.linspace(-30.0, 30.0, 60_001, dtype=torch.float64)
+PLANE = torch.linspace(-60.0, 60.0, 401, dtype=torch.float64)
+MOST = 2**16  # values of a countable law
+TAIL = 1e-12  # probability of those that are left out
+
+
+class Integral:
+    """Expectations under a law of constants: a sum over its values, or the rule of trapezoids.
+
+    Values that a law lists are those of the whole event. Otherwise each component is taken by
+    itself: a sum over whole numbers until less than 1e-12 is missing, or over all vectors of
+    counts; an integral over a grid that the law's support (or sinh, for all real numbers)
+    spreads out; for vectors a grid of two coordinates, which the chart of the support maps onto
+    it. The rule converges exponentially, since densities are smooth and vanish at the ends.
+    """
+
+    def __init__(self, law: Law) -> None:
+        self.params = law.params(())
+        moves, dtype = law.moves, torch.float64
+        shapes = {k: tuple(v.shape) for k, v in self.params.items() if isinstance(v, Tensor)}
+        span = torch.broadcast_shapes(*(spanned(moves, k, s) for k, s in shapes.items()))
+        event = moves.value_shape(tuple(span))
+        self.discrete = hasattr(moves, "values")
+        self.countable, self.core = self.discrete, moves.value_dims
+        support = law.support(self.params)
+        if self.discrete:
+            self.x = moves.values(tuple(span), torch.empty((), dtype=dtype))
+            self.mass = self.log_density(law).exp()
+        elif support is not None and support.listed is not None:
+            self.countable = True
+            self._count(law, support.listed, event)
+        elif self.core:
+            self._plane(law, support or real_vector, event)
+        else:
+            self._line(law, support.of_real if support else torch.sinh, event)
+
+    def _spread(self, points: Tensor, event: Shape) -> Tensor:
+        """Values of one component, ``(N, *core)``, as values of them all."""
+        parts = event[: len(event) - self.core]
+        core = points.shape[1:]
+        lifted = points.reshape(len(points), *(1,) * len(parts), *core)
+        return lifted.expand(len(points), *parts, *core)
+
+    def _count(self, law: Law, listed: Callable[[int, int], Tensor], event: Shape) -> None:
+        count = 64
+        while True:
+            values: Tensor = listed(count, event[-1] if self.core else 0)
+            self.x = self._spread(values.double(), event)
+            self.mass = self.log_density(law).exp()
+            if len(values) < count or count >= MOST or bool((self.mass.sum(0) > 1 - TAIL).all()):
+                return
+            count *= 2
+
+    def _line(self, law: Law, onto: Map | None, event: Shape) -> None:
+        if onto is None:
+            raise AssertionError(f"no map onto the support of {law.prob_text}: give it of_real")
+        grid = GRID.clone().requires_grad_()
+        points: Tensor = onto(grid)
+        (slope,) = torch.autograd.grad(points.sum(), grid)
+        self.x = self._spread(points.detach(), event)
+        cells = slope * (GRID[1] - GRID[0])
+        self.mass = self.log_density(law).exp() * cells.reshape(-1, *(1,) * len(event))
+
+    def _plane(self, law: Law, support: Constraint, event: Shape) -> None:
+        chart, lost = support.chart, support.lost
+        size = torch.Size(event[len(event) - self.core :]).numel() - lost
+        if chart is None or size > 2:
+            raise AssertionError(
+                f"{law.prob_text}: vectors are integrated over two coordinates: give its support "
+                "a chart, and examples of shorter vectors"
+            )
+        axes = torch.meshgrid(*[GRID if size == 1 else PLANE] * size, indexing="ij")
+        points, log_cell = chart(torch.stack(axes, -1).reshape(-1, size))
+        self.x = self._spread(points, event)
+        step = GRID[1] - GRID[0] if size == 1 else PLANE[1] - PLANE[0]
+        log_density = self.log_density(law)
+        lift = (-1,) + (1,) * (log_density.dim() - 1)
+        self.mass = (log_density + log_cell.reshape(lift)).exp() * step**size
+
+    def log_density(self, law: Law) -> Tensor:
+        """A law's log density at the points: of the event, or of each component."""
+        out = law.moves.log_density(self.x, **law.params(()))
+        return out.flatten(1).sum(-1) if self.discrete else out
+
+    def mean(self, f: Tensor) -> Tensor:
+        """The expectation of a function that is given at the points."""
+        mass = self.mass.reshape(self.mass.shape + (1,) * (f.dim() - self.mass.dim()))
+        return torch.where(mass > 0, mass * f, 0.0).sum(0)
