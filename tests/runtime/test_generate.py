@@ -111,11 +111,12 @@ def test_text_of_a_vae() -> None:
     assert text == (
         "def make(net0, net1):\n"
         "    def loss(x0, noise0):\n"
-        "        loc0, scale0 = net0(x0)\n"
+        "        loc0, scale0 = net0(x0).chunk(2, -1)\n"
+        "        scale0 = F.softplus(scale0)\n"
         "        z0 = loc0 + scale0 * noise0\n"
         "        logits0 = net1(z0)\n"
-        "        t0 = (-F.binary_cross_entropy_with_logits(logits0, x0, "
-        "reduction='none')).sum(1)\n"
+        "        t0 = -F.binary_cross_entropy_with_logits(logits0, x0, "
+        "reduction='none').sum(1)\n"
         "        t1 = (0.5 * (scale0 * scale0 + loc0 * loc0 - 1.0) - scale0.log()).sum(1)\n"
         "        t2 = t0 - t1\n"
         "        t3 = t2.mean(0)\n"
@@ -208,3 +209,37 @@ def test_an_error_in_the_text_shows_its_line() -> None:
         function(data)
     lines = [str(entry.statement) for entry in caught.traceback]
     assert any("logits0 = net0(" in line for line in lines)
+
+
+def test_a_hook_or_another_network_is_noticed():
+    """The text calls the network itself; what is put on the law or in its place later runs too."""
+    q = Normal(var=["z"], cond_var=["x"], net=nn.Linear(3, 4), name="q")
+    f = q.log_prob().function()
+    data = {"x": torch.ones(2, 3), "z": torch.zeros(2, 2)}
+    f(data), f(data)
+    seen: list[int] = []
+    handle = q.register_forward_hook(lambda *_: seen.append(1))
+    f(data), f(data)
+    assert len(seen) == 2
+    handle.remove()
+    q.net = nn.Linear(3, 4)
+    f(data)
+    torch.testing.assert_close(f(data), q.get_log_prob(data))
+    q.net.register_forward_hook(lambda *_: seen.append(1))  # of the network: always run
+    f(data)
+    assert len(seen) == 3
+
+
+class Swapped(nn.Module):
+    """Takes its conditions by name, in another order than the law has them."""
+
+    def forward(self, y: torch.Tensor, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"loc": x - 2 * y, "scale": torch.ones_like(x)}
+
+
+def test_conditions_are_given_by_name_where_the_order_differs():
+    q = Normal(var=["z"], cond_var=["x", "y"], net=Swapped(), name="q")
+    f = q.log_prob().function()
+    data = {"x": torch.ones(2, 3), "y": torch.full((2, 3), 5.0), "z": torch.zeros(2, 3)}
+    assert torch.equal(f(data), f(data))
+    torch.testing.assert_close(f(data), q.get_log_prob(data))

@@ -30,6 +30,10 @@ Parameter = float | Tensor | str | None
 Params = dict[str, Any]  # name to tensor, or to a number known when the law was built
 
 
+class Parts(dict[str, Any]):
+    """Parameters that are parts of one tensor, which is all that the network returned."""
+
+
 @functools.cache
 def _words() -> frozenset[str]:
     """What every law has of its own, beside what it has as a module of torch."""
@@ -277,6 +281,11 @@ class Law(Distribution):
         return dict(out) if isinstance(out, Mapping) else self.split_output(out)
 
     @property
+    def takes_names(self) -> bool:
+        """Whether the network is called with the conditions by name, not in their order."""
+        return self._by_name
+
+    @property
     def from_net(self) -> tuple[str, ...]:
         """The parameters that one output tensor of the network is split into, in order."""
         if self.is_complete or any(k in self._given for k in self.domains if k not in self.split):
@@ -297,7 +306,7 @@ class Law(Distribution):
                 f"split into {listing(names)}: the last axis must be a multiple of {len(names)}."
             )
         parts = out.chunk(len(names), -1) if len(names) > 1 else (out,)
-        return {k: self.split[k](part) for k, part in zip(names, parts, strict=True)}
+        return Parts({k: self.split[k](part) for k, part in zip(names, parts, strict=True)})
 
     def params(self, conditions: Sequence[Tensor]) -> Params:
         """All parameters: the one call into the law object. Known constants stay numbers.

@@ -141,6 +141,7 @@ class Builder:
             return self.number(value.bias)
         if len(terms) == 1 and terms[0][0] == 1.0 and value.bias == 0.0:
             return terms[0][1]
+        terms = tuple(sorted(terms, key=lambda t: t[0] < 0.0))  # a - b, and not -b + a
         key = ("linear", tuple((c, r) for c, r in terms), value.bias)
         flow = Flow()
         for r in value.terms:  # a path behind a literal 0 is checked before it is dropped

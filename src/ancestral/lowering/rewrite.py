@@ -2,8 +2,10 @@
 
 Divergences become closed forms and expectations (chain rule), whole powers of a Monte Carlo
 expectation become factors, so that each is a draw of its own, and logarithms of means of
-exponentials become one stable reduction.
+exponentials become one stable reduction. The sign of a mean of a sum goes into the sum.
 """
+
+from dataclasses import replace
 
 from ancestral.losses.chain import LogMeanExp, expand
 from ancestral.losses.node import Add, Constant, Div, Mul, Neg, Node, Pow, Reduce, Sub, Unary
@@ -29,6 +31,9 @@ def rewrite(node: Node) -> Node:
         return product
     if isinstance(node, Unary) and node.kind == "log":
         return _log(node)
+    if isinstance(node, Neg) and isinstance(node.arg, Reduce) and is_sum(node.arg.arg):
+        inner = node.arg  # the sign costs nothing in a sum, and a step of its own behind the mean
+        return replace(inner, arg=Neg(inner.arg))
     return node
 
 

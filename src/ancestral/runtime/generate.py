@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ancestral.core.axes import Axes
+from ancestral.distributions.law import Parts
 from ancestral.program import instructions as ir
 from ancestral.runtime.operands import NUMBER, Code, Known, NotInlineError, Operand, code
 from ancestral.runtime.rules import value_event
@@ -68,11 +69,28 @@ def _params(w: Writer, step: ir.Params) -> None:
     rest = [k for k in raw if k not in law.given]
     if rest:
         args = ", ".join(w.folded(step.conditions, axes))
-        outputs = [w.fresh(_stem(key)) for key in rest]
-        w.lines.append(f"{', '.join(outputs)} = {w.network(law, tuple(rest))}({args})")
-        for key, text in zip(rest, outputs, strict=True):
+        for key, text in zip(rest, _outputs(w, law, raw, rest, args), strict=True):
             _output(w, step, names, key, text, found, raw[key])
     _expand_fixed(w, step, names, found)
+
+
+def _outputs(w: Writer, law: Any, raw: Any, keys: list[str], args: str) -> list[str]:
+    """Run a network: the names of the parameters that it returns, or is split into."""
+    (net, network), names = w.network(law, keys), [w.fresh(_stem(key)) for key in keys]
+    if network.in_order:
+        w.lines.append(f"{', '.join(names)} = {net}({args})")
+        return names
+    if not (network.is_bare and isinstance(raw, Parts)):
+        out = f"{net}({args})" if len(keys) == 1 else w.assign("out", f"{net}({args})")
+        w.lines.append(f"{', '.join(names)} = {', '.join(f'{out}[{key!r}]' for key in keys)}")
+        return names
+    split = f".chunk({len(keys)}, -1)" if len(keys) > 1 else ""
+    w.lines.append(f"{', '.join(names)} = {net}({args}){split}")
+    for key, name in zip(keys, names, strict=True):
+        linked = w.inlined(law.split[key], [Code(ast.Name(name, ast.Load()))], {})
+        if linked != name:
+            w.lines.append(f"{name} = {linked}")
+    return names
 
 
 def _output(
@@ -150,11 +168,16 @@ def _density(w: Writer, step: ir.Density) -> None:
 
 
 def _summed(text: str, axes: int, event: int) -> str:
-    """The sum over event axes, which stand last."""
+    """The sum over event axes, which stand last; a sign is left to the sum, which is smaller."""
     if event == 0:
         return text
+    negated = ast.parse(text, mode="eval").body
+    if isinstance(negated, ast.UnaryOp) and isinstance(negated.op, ast.USub):
+        return f"-{_summed(ast.unparse(negated.operand), axes, event)}"
+    simple = isinstance(negated, (ast.Name, ast.Call, ast.Attribute, ast.Subscript))
+    text = text if simple else f"({text})"
     dims = ", ".join(str(i) for i in range(axes, axes + event))
-    return f"({text}).sum({dims if event == 1 else f'({dims})'})"
+    return f"{text}.sum({dims if event == 1 else f'({dims})'})"
 
 
 def _closed(w: Writer, step: ir.Closed) -> None:

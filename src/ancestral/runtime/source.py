@@ -38,6 +38,7 @@ class Source:
         noise: The noises that follow them.
         rows: The row axes whose sizes follow those, where no given value has them.
         literal: Laws and their constants that stand in the text as numbers.
+        networks: The calls into laws.
     """
 
     text: str
@@ -46,6 +47,7 @@ class Source:
     noise: tuple[NoiseOf, ...]
     rows: tuple[Any, ...]
     literal: tuple[tuple[Any, str], ...] = ()
+    networks: tuple[Any, ...] = ()
 
     def compile(self) -> Callable[..., Tensor]:
         """The step, from nothing but the text."""

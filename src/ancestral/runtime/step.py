@@ -56,7 +56,9 @@ class Step:
         return [*inputs, *noise]
 
     def is_current(self) -> bool:
-        """Whether the constants that the text was made for are still what they were."""
+        """Whether constants and networks that the text was made for are still what they were."""
+        if not all(network.is_current() for network in self.source.networks):
+            return False
         return all(getattr(law, k) is t and t._version == v for law, k, t, v in self._literal)
 
     def __call__(self, run: Run) -> Tensor:

@@ -1,7 +1,7 @@
 """What writing a program's text needs: names, sizes of axes, folding, inlined moves."""
 
 import ast
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,8 @@ from torch import Tensor
 from ancestral.core.axes import Axes, Axis
 from ancestral.program import instructions as ir
 from ancestral.runtime.inline import Inliner
-from ancestral.runtime.operands import Code, Known, NotInlineError, Operand, code
+from ancestral.runtime.network import Network
+from ancestral.runtime.operands import Code, Known, NotInlineError, Operand, code, qualified
 from ancestral.runtime.run import ParamSet, Run
 from ancestral.runtime.source import NoiseOf, Source
 
@@ -38,7 +39,7 @@ class Writer:
         self.inputs: list[tuple[str, str]] = []
         self.free_rows: dict[Any, str] = {}
         self.literal: list[tuple[Any, str]] = []
-        self.networks: dict[Any, Callable[..., Any]] = {}
+        self.networks: dict[Any, Network] = {}
         self.inliner = Inliner(lambda: self.fresh("t"), self._emit)
 
     def source(self) -> Source:
@@ -57,6 +58,7 @@ class Writer:
             tuple(self.noise),
             tuple(self.free_rows),
             tuple(self.literal),
+            tuple(self.networks.values()),
         )
 
     # -- names ----------------------------------------------------------------------------------
@@ -72,11 +74,12 @@ class Writer:
             self.bound[id(value)] = (self.fresh(stem), value)
         return self.bound[id(value)][0]
 
-    def network(self, law: Any, keys: tuple[str, ...]) -> str:
-        """The name of the one call into a law."""
+    def network(self, law: Any, keys: Sequence[str]) -> tuple[str, Network]:
+        """The name of the one call into a law, and what it calls."""
         if law not in self.networks:
-            self.networks[law] = by_position(law, keys)
-        return self.bind("net", self.networks[law])
+            self.networks[law] = Network(law, keys)
+        network = self.networks[law]
+        return self.bind("net", network.call), network
 
     def _emit(self, statement: ast.stmt) -> None:
         self.lines.append(ast.unparse(ast.fix_missing_locations(statement)))
@@ -203,7 +206,8 @@ class Writer:
         except NotInlineError:
             del self.lines[before[0] :]
             self.counts = before[1]
-        name = self.bind("move", function)
+        known = qualified(function)
+        name = self.bind("move", function) if known is None else ast.unparse(known)
         told = [*map(literal, args), *(f"{k}={literal(v)}" for k, v in named.items())]
         return f"{name}({', '.join(told)})"
 
@@ -211,21 +215,6 @@ class Writer:
         """Give a register's value a name; a name stands as it is."""
         is_name = expression.isidentifier()
         self.names[register] = expression if is_name else self.assign(stem, expression)
-
-
-def by_position(law: Any, keys: tuple[str, ...]) -> Callable[..., Any]:
-    """The one call into a law: conditions by position in, parameters in order out."""
-    names = tuple(law.cond_var)
-    first = keys[0]
-
-    def one(*conditions: Tensor) -> Any:
-        return law(**dict(zip(names, conditions, strict=True)))[first]
-
-    def several(*conditions: Tensor) -> Any:
-        out = law(**dict(zip(names, conditions, strict=True)))
-        return [out[key] for key in keys]
-
-    return one if len(keys) == 1 else several
 
 
 def literal(operand: Operand) -> str:
