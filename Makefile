@@ -61,6 +61,7 @@ format: $(VENV)/.dev
 golden: $(VENV)/.dev
 	$(BIN)/python -m tests.test_public_api --write
 	$(BIN)/python -m tests.test_floors --write
+	$(BIN)/python -m tests.contracts.test_law_table --write
 
 # A file whose name begins with an underscore is a part of the others.
 bench: $(VENV)/.dev

@@ -88,8 +88,10 @@ def test_log_density_is_the_oracles(case, dtype, tolerance):
     """In units of rounding: relative to the largest number that enters the formula."""
     law, wanted = case.law(dtype), oracle(case, dtype)
     x = law.sample(batch_n=200)[law.var[0]]
-    if not case.law().moves.__dict__.get("values"):
-        x = torch.cat([x, 30 * x, 0 * x])  # the tails too
+    if not hasattr(law.moves, "values"):
+        x, support = torch.cat([x, 30 * x, 0.03 * x, 0 * x]), law.support(law.params(()))
+        rows = slice(None) if support is None else support.holds(x).flatten(1).all(1)
+        x = x[rows]  # the tails too
     found = law.get_log_prob({law.var[0]: x}, sum_features=False)
     assert found.dtype == dtype
     exact = wanted.log_density(x.double().numpy() if x.is_floating_point() else x.numpy())
@@ -99,11 +101,15 @@ def test_log_density_is_the_oracles(case, dtype, tolerance):
 @pytest.mark.parametrize("case", DENSE, ids=str)
 def test_moments_are_the_oracles(case):
     law, wanted = case.law(), oracle(case)
-    np.testing.assert_allclose(law.get_entropy()[0].numpy(), np.sum(wanted.entropy), rtol=1e-12)
-    each = law.get_entropy(sum_features=False)[0]
-    np.testing.assert_allclose(each.numpy(), wanted.entropy, rtol=1e-12)
-    if wanted.mean is not None:
+    if hasattr(law.moves, "entropy_of"):
+        np.testing.assert_allclose(
+            law.get_entropy()[0].numpy(), np.sum(wanted.entropy), rtol=1e-12
+        )
+        each = law.get_entropy(sum_features=False)[0]
+        np.testing.assert_allclose(each.numpy(), wanted.entropy, rtol=1e-12)
+    if hasattr(law.moves, "mean_of"):
         np.testing.assert_allclose(law.sample_mean()[0].numpy(), wanted.mean, rtol=1e-12)
+    if hasattr(law.moves, "variance_of"):
         np.testing.assert_allclose(law.sample_variance()[0].numpy(), wanted.variance, rtol=1e-12)
 
 

@@ -44,9 +44,11 @@ def _continuous(frozen: Any) -> Oracle:
 
             middle = np.ravel(frozen.mean())[index]
             width = 40 * np.ravel(frozen.std())[index]
-            pieces = [middle - width, middle, middle + width]
+            low, high = (np.broadcast_to(end, shape).ravel()[index] for end in frozen.support())
+            low, high = max(middle - width, low), min(middle + width, high)
             extra = np.ravel(other.mean)
-            return integrate.quad(density, pieces[0], pieces[-1], points=[middle, extra[index]],
+            points = [p for p in (middle, extra[index]) if low < p < high]
+            return integrate.quad(density, low, high, points=points,
                                   limit=400, epsabs=1e-12, epsrel=1e-12)[0]  # fmt: skip
 
         shape = np.shape(frozen.mean())
@@ -61,6 +63,10 @@ def Normal(loc: Array, scale: Array) -> Oracle:
 
 def Laplace(loc: Array, scale: Array) -> Oracle:
     return _continuous(stats.laplace(loc, scale))
+
+
+def Gamma(concentration: Array, rate: Array) -> Oracle:
+    return _continuous(stats.gamma(concentration, scale=1 / rate))
 
 
 def Bernoulli(probs: Array | None = None, logits: Array | None = None) -> Oracle:

@@ -5,6 +5,7 @@ from ancestral.distributions.bernoulli import Bernoulli
 from ancestral.distributions.categorical import Categorical
 from ancestral.distributions.deterministic import Deterministic
 from ancestral.distributions.empirical import EmpiricalDistribution
+from ancestral.distributions.gamma import Gamma
 from ancestral.distributions.joint import Joint
 from ancestral.distributions.laplace import Laplace
 from ancestral.distributions.law import Law
@@ -16,6 +17,7 @@ __all__ = [
     "Deterministic",
     "Distribution",
     "EmpiricalDistribution",
+    "Gamma",
     "Joint",
     "Laplace",
     "Law",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ancestral.distributions.law import Law
     from ancestral.losses.prob import LogProb, Prob
 
+DENSITY_OPTIONS = ("x_dict", "sum_features", "feature_dims")
 Inputs = Tensor | Sequence[Tensor] | Mapping[str, Tensor] | None
 
 
@@ -200,8 +201,83 @@ class Distribution(nn.Module):
             DensityError: If a factor has no density, or a variable is integrated out.
             ShapeError: If a value does not have the event shape, or terms differ in their rows.
         """
-        eager.refuse_options("get_log_prob", unknown, ("x_dict", "sum_features", "feature_dims"))
+        eager.refuse_options("get_log_prob", unknown, DENSITY_OPTIONS)
         return density.log_prob(self, x_dict, sum_features=sum_features, feature_dims=feature_dims)
+
+    def get_cdf(
+        self,
+        x_dict: Inputs,
+        sum_features: bool = True,
+        feature_dims: Sequence[int] | None = None,
+        **unknown: Any,
+    ) -> Tensor:
+        """The probability that no component is above its value; see :meth:`get_log_cdf`."""
+        eager.refuse_options("get_cdf", unknown, DENSITY_OPTIONS)
+        return self.get_log_cdf(x_dict, sum_features, feature_dims).exp()
+
+    def get_log_cdf(
+        self,
+        x_dict: Inputs,
+        sum_features: bool = True,
+        feature_dims: Sequence[int] | None = None,
+        **unknown: Any,
+    ) -> Tensor:
+        """The log probability that a draw is at most a value, of a law with one factor.
+
+        Components are independent, so that sums over event axes are log probabilities of the
+        whole event: that no component is above its value. Far in the lower tail it is exact where
+        the logarithm of ``get_cdf`` is not.
+
+        Args:
+            x_dict: Values of ``var`` and ``cond_var``; others are ignored.
+            sum_features: Sum over the event axes.
+            feature_dims: Sum over these axes instead; none if it is empty.
+
+        Returns:
+            Shape ``(*sample_shape, batch)``.
+
+        Raises:
+            MissingVariableError: If a value is missing.
+            DensityError: If the distribution function has no form that can be evaluated.
+            ShapeError: If a value does not have the event shape.
+        """
+        eager.refuse_options("get_log_cdf", unknown, DENSITY_OPTIONS)
+        return density.log_distribution(
+            self, x_dict, "log_cdf", sum_features=sum_features, feature_dims=feature_dims
+        )
+
+    def get_log_sf(
+        self,
+        x_dict: Inputs,
+        sum_features: bool = True,
+        feature_dims: Sequence[int] | None = None,
+        **unknown: Any,
+    ) -> Tensor:
+        """The log probability that every component is above its value (log survival function).
+
+        Arguments and errors are those of :meth:`get_log_cdf`; exact far in the upper tail.
+        """
+        eager.refuse_options("get_log_sf", unknown, DENSITY_OPTIONS)
+        return density.log_distribution(
+            self, x_dict, "log_sf", sum_features=sum_features, feature_dims=feature_dims
+        )
+
+    def get_icdf(self, probability: Tensor, x_dict: Inputs = None) -> Tensor:
+        """The inverse of the distribution function of each component, of a law with one factor.
+
+        Args:
+            probability: Probabilities u, shape ``(*sample_shape, batch, *event)``.
+            x_dict: Values of ``cond_var``.
+
+        Returns:
+            The smallest x with P(X <= x) >= u, component by component, of the same shape.
+
+        Raises:
+            MissingVariableError: If a condition is missing.
+            DensityError: If the inverse has no form that can be evaluated.
+            ShapeError: If the probabilities do not have the event shape.
+        """
+        return density.quantile(self, probability, x_dict)
 
     def get_entropy(
         self,
@@ -222,7 +298,7 @@ class Distribution(nn.Module):
             DensityError: If a factor has no density, or its conditions are drawn by another.
             SamplingError: If the entropy of a factor has no closed form.
         """
-        eager.refuse_options("get_entropy", unknown, ("x_dict", "sum_features", "feature_dims"))
+        eager.refuse_options("get_entropy", unknown, DENSITY_OPTIONS)
         return density.entropy(self, x_dict, sum_features=sum_features, feature_dims=feature_dims)
 
     def get_params(self, x_dict: Inputs = None) -> dict[str, Tensor]:

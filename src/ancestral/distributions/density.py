@@ -33,22 +33,68 @@ def log_prob(
     refuse_density(dist)
     refuse_copies(dist)
     values = as_inputs(dist, given, dist.var + dist.cond_var)
-    ranks = {
-        f.var[0]: len(f.law.declared_shape)
-        for f in dist.factors
-        if f.law.declared_shape is not None
-    }
+    ranks = _ranks(dist)
     terms = []
     for factor in dist.factors:
-        out, axes = _density(factor, values, ranks)
+        out, axes = _at_value(factor, "log_density", values, ranks)
         terms.append(_reduce(out, axes, sum_features=sum_features, feature_dims=feature_dims))
     return _total(dist, terms)
 
 
-def _density(
-    factor: "Factor", values: Mapping[str, Tensor], ranks: Mapping[str, int]
+def log_distribution(
+    dist: "Distribution",
+    given: object,
+    which: str,
+    *,
+    sum_features: bool,
+    feature_dims: FeatureDims,
+) -> Tensor:
+    """A logarithm of a distribution function; see :meth:`Distribution.get_log_cdf`."""
+    factor = only_factor(dist, f"get_{which}")
+    refuse_copies(dist)
+    distribution_move(factor.law, which)
+    values = as_inputs(dist, given, dist.var + dist.cond_var)
+    out, axes = _at_value(factor, which, values, _ranks(dist))
+    return _reduce(out, axes, sum_features=sum_features, feature_dims=feature_dims)
+
+
+def quantile(dist: "Distribution", u: Tensor, given: object) -> Tensor:
+    """The inverse of the distribution function; see :meth:`Distribution.get_icdf`."""
+    factor = only_factor(dist, "get_icdf")
+    refuse_copies(dist)
+    distribution_move(factor.law, "icdf")
+    name = factor.var[0]
+    values = as_inputs(dist, given, dist.cond_var)
+    return _at_value(factor, "icdf", {**values, name: u}, _ranks(dist))[0]
+
+
+def distribution_move(law: "Law", which: str) -> Callable[..., Tensor]:
+    """The static move ``log_cdf``, ``log_sf`` or ``icdf`` of a law.
+
+    Raises:
+        DensityError: If the law has none.
+    """
+    move: Callable[..., Tensor] | None = getattr(law.moves, which, None)
+    if move is None:
+        raise DensityError(
+            f"{law.prob_text}: a {law.distribution_name} has no {which}: its distribution "
+            "function has no form that can be evaluated. Compare draws, or sum or integrate its "
+            "density."
+        )
+    return move
+
+
+def _ranks(dist: "Distribution") -> dict[str, int]:
+    """How many axes the event of a variable has, where it is declared."""
+    laws = {f.var[0]: f.law for f in dist.factors}
+    shapes = {name: law.declared_shape for name, law in laws.items()}
+    return {name: len(shape) for name, shape in shapes.items() if shape is not None}
+
+
+def _at_value(
+    factor: "Factor", which: str, values: Mapping[str, Tensor], ranks: Mapping[str, int]
 ) -> tuple[Tensor, int]:
-    """The log density of each component, and how many of its last axes are event axes."""
+    """A move at a value, component by component, and how many last axes are event axes."""
     x = values[factor.var[0]]
     conditions = [values[c] for c in factor.cond_var]
     params = params_of(factor, conditions)
@@ -62,8 +108,10 @@ def _density(
             f"{support.fix if labels and support is not None else ''}".rstrip()
         )
     _check_rows(factor, x, found)
-    check_eager(factor.text, factor.var[0], factor.law, x, params)
-    return factor.law.moves.log_density(x, **params), found.summed
+    if which == "log_density":  # a distribution function is 0 or 1 outside of the support
+        check_eager(factor.text, factor.var[0], factor.law, x, params)
+    move: Callable[..., Tensor] = getattr(factor.law.moves, which)
+    return move(x, **params), found.summed
 
 
 def _lead(

@@ -16,6 +16,12 @@ def _log(scale: Tensor | float) -> Any:
     return math.log(scale) if isinstance(scale, float) else scale.log()
 
 
+def _log_below(z: Tensor) -> Tensor:
+    """The log distribution function of the standard law, in two branches that stay finite."""
+    above = torch.log1p(-0.5 * torch.exp(-z.clamp(min=0.0)))
+    return torch.where(z < 0, z - math.log(2.0), above)
+
+
 class Laplace(Law):
     r"""The Laplace law with independent components,
     :math:`\log p(x) = -|x-\mu|/b - \log 2b`.
@@ -61,9 +67,27 @@ class Laplace(Law):
         return loc + scale * torch.where(noise < 0.5, 1.0, -1.0) * (2.0 * tail).log()
 
     @staticmethod
+    def icdf(u: Tensor, loc: Any, scale: Any) -> Tensor:
+        r""":math:`\mu - b\,\mathrm{sign}(u-\frac12)\log(1 - 2|u-\frac12|)`."""
+        tail = torch.minimum(u, 1.0 - u)
+        return loc + scale * torch.where(u < 0.5, 1.0, -1.0) * (2.0 * tail).log()
+
+    @staticmethod
     def log_density(x: Tensor, loc: Any, scale: Any) -> Tensor:
         """The log density of each component."""
         return -(x - loc).abs() / scale - _log(scale) - math.log(2.0)
+
+    @staticmethod
+    def log_cdf(x: Tensor, loc: Any, scale: Any) -> Tensor:
+        r""":math:`\log\frac12 e^{z}` below the median, :math:`\log(1 - \frac12 e^{-z})` above it,
+        with :math:`z = (x-\mu)/b`.
+        """
+        return _log_below((x - loc) / scale)
+
+    @staticmethod
+    def log_sf(x: Tensor, loc: Any, scale: Any) -> Tensor:
+        """The distribution function of the mirror image."""
+        return _log_below((loc - x) / scale)
 
     @staticmethod
     def mean_of(loc: Any, scale: Any) -> Any:

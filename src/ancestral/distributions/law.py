@@ -49,16 +49,22 @@ class Law(Distribution):
     * ``domains``: its parameters and what each may be; ``parametrisations``: the sets of them of
       which one is given, if not all are; ``split``: how one tensor of a network becomes
       parameters, in order, each through its link;
-    * ``noise``: the kind of base noise that a draw is a function of; ``reparametrised``: whether
-      a draw is a differentiable function of the parameters;
+    * ``noise``: the kind of base noise that a draw is a function of, a key of
+      :data:`ancestral.core.rng.NOISE`, or in words what its own ``noise_of`` returns;
+      ``reparametrised``: whether a draw is a differentiable function of the parameters;
     * ``value_dims``, ``param_dims``: how many last axes of a value, and of a parameter, the
       density itself reduces (1 for a vector such as a one-hot value); where parameters differ in
       them, ``cores`` has a letter for each axis, ``{"loc": "d", "scale_tril": "dd"}``, and
       ``param_dims`` counts the letters, of which in alphabetical order the first are the value's;
     * its moves, static functions of tensors: ``draw(noise, **params)``, a value as a function of
       base noise; ``log_density(x, **params)``, before event axes are summed; and as far as they
-      exist ``mean_of``, ``variance_of``, ``entropy_of`` (nats) of the parameters, and
-      ``values(event, like)``, all values of a discrete event;
+      exist ``log_cdf`` and ``log_sf(x, **params)``, the logarithms of P(X <= x) and P(X > x),
+      ``icdf(u, **params)``, the smallest x with P(X <= x) >= u; ``mean_of``, ``variance_of``,
+      ``entropy_of`` (nats) of the parameters; and ``values(event, like)``, all values of a
+      discrete event;
+    * ``noise_of(shape, like, generator, **params)``, a move of laws that have no fixed base noise
+      (a gamma law, say): a standard draw given the parameters, without gradient, which ``draw``
+      turns into a value and gives its gradient (by implicit reparameterisation);
     * ``closed_kl``: for each family with a closed form of KL[self || family], a function of both
       laws' parameters.
 
@@ -94,6 +100,10 @@ class Law(Distribution):
     # The moves. A family that has one writes it as a static method; the others stay without.
     draw: ClassVar[Callable[..., Tensor]]
     log_density: ClassVar[Callable[..., Tensor]]
+    noise_of: ClassVar[Callable[..., Tensor]]
+    log_cdf: ClassVar[Callable[..., Tensor]]
+    log_sf: ClassVar[Callable[..., Tensor]]
+    icdf: ClassVar[Callable[..., Tensor]]
     mean_of: ClassVar[Callable[..., Any]]
     variance_of: ClassVar[Callable[..., Any]]
     entropy_of: ClassVar[Callable[..., Any]]

@@ -67,6 +67,21 @@ class Normal(Law):
         return -0.5 * ((x - loc) / scale) ** 2 - _log(scale) - HALF_LOG_TWO_PI
 
     @staticmethod
+    def log_cdf(x: Tensor, loc: Any, scale: Any) -> Tensor:
+        r""":math:`\log\Phi((x-\mu)/\sigma)` of each component."""
+        return torch.special.log_ndtr((x - loc) / scale)
+
+    @staticmethod
+    def log_sf(x: Tensor, loc: Any, scale: Any) -> Tensor:
+        r""":math:`\log\Phi((\mu-x)/\sigma)` of each component."""
+        return torch.special.log_ndtr((loc - x) / scale)
+
+    @staticmethod
+    def icdf(u: Tensor, loc: Any, scale: Any) -> Tensor:
+        r""":math:`\mu + \sigma\Phi^{-1}(u)`."""
+        return loc + scale * torch.special.ndtri(u)
+
+    @staticmethod
     def mean_of(loc: Any, scale: Any) -> Any:
         r""":math:`\mu`."""
         return loc

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ancestral.core.errors import SamplingError, ShapeError
-from ancestral.core.rng import NOISE, Generator
+from ancestral.core.errors import ShapeError
+from ancestral.core.rng import Generator
 from ancestral.distributions.density import moment_move
 from ancestral.distributions.eager import (
     as_inputs,
@@ -21,10 +21,11 @@ from ancestral.distributions.eager import (
     refuse_reparam,
 )
 from ancestral.distributions.layout import has_rows, layout
+from ancestral.distributions.noise import draw_noise
 
 if TYPE_CHECKING:
     from ancestral.distributions.base import Distribution, Factor
-    from ancestral.distributions.law import Law, Params
+    from ancestral.distributions.law import Params
 
 SAMPLE_OPTIONS = (
     "x_dict",
@@ -113,7 +114,8 @@ def _value(
     found = layout(factor, params, batch, len(folded) or None)
     lead = found.rows if folded else (*options.sample_shape, *found.rows)
     if not options.mean:
-        noise = draw_noise(factor.law, params, (*lead, *found.noise), options.generator)
+        shape = (*lead, *found.noise)
+        noise = draw_noise(factor.law, params, shape, like(factor.law, params), options.generator)
         return factor.law.moves.draw(noise, **params)
     mean = moment_move(factor.law, "mean_of")(**params)
     return as_tensor_like(factor.law, params, mean).expand(*lead, *found.value)
@@ -142,12 +144,3 @@ def _unfold(value: Tensor, folded: tuple[int, ...]) -> Tensor:
         return value
     rows = folded if value.shape[0] == math.prod(folded) else (1,) * len(folded)
     return value.reshape(*rows, *value.shape[1:])
-
-
-def draw_noise(
-    law: "Law", params: "Params", shape: tuple[int, ...], generator: Generator = None
-) -> Tensor:
-    """Base noise of the law's kind, with the dtype and device of its parameters."""
-    if law.noise is None:
-        raise SamplingError(f"{law.prob_text}: a {law.distribution_name} cannot be drawn from.")
-    return NOISE[law.noise](shape, like(law, params), generator)

@@ -48,6 +48,8 @@ def check_support(text: str, var: str, law: "Law", x: Tensor, params: "Params") 
     support = law.support(params)
     if support is None or bool((holds := support.holds(x)).all()):
         return
+    if holds.dim() >= x.dim():  # a support that depends on parameters has their axes
+        x = x.expand(holds.shape)
     if hasattr(law, "grey") and bool(((x >= 0) & (x <= 1)).all()):
         warn(
             LikelihoodWarning(

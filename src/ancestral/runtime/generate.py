@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ancestral.core.axes import Axes
 from ancestral.distributions.law import Parts
+from ancestral.distributions.noise import own_noise
 from ancestral.program import instructions as ir
 from ancestral.runtime.operands import NUMBER, Code, Known, NotInlineError, Operand, code
 from ancestral.runtime.rules import value_event
@@ -144,9 +145,16 @@ def _draw(w: Writer, step: ir.Draw) -> None:
     event = tuple(noise.shape[len(step.out.axes) :])
     name = f"noise{len(w.noise)}"
     sizes = tuple(a if w.known_size(a) is None else w.known_size(a) for a in step.out.axes)
-    w.noise.append(NoiseOf(step.noise, law.noise or "", sizes, event, noise.dtype, noise.device))
+    own = own_noise(law)
+    w.noise.append(
+        NoiseOf(step.noise, law.noise or "", sizes, event, noise.dtype, noise.device, own)
+    )
     kind = (step.out.axes, event, noise.dtype)
     params = w.params(step.params, step.out.axes)
+    if own is not None:  # it depends on the parameters: the argument is the function that draws it
+        shape = "".join(f"{n}, " for n in [*map(w.size, step.out.axes), *map(str, event)])
+        told = "".join(f", {k}={literal(v)}" for k, v in params.items())
+        w.lines.append(f"{name} = {name}(({shape}){told})")
     text = w.inlined(law.moves.draw, [Code(ast.Name(name, ast.Load()), kind)], params)
     w.put(step.out, "z", f"({text}).detach()" if step.cut else text)
 

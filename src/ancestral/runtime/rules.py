@@ -9,10 +9,10 @@ from torch import Tensor
 
 from ancestral.core.axes import Axes, align, fold, lift, sum_event, unfold
 from ancestral.core.errors import ShapeError
-from ancestral.core.rng import NOISE
 from ancestral.distributions.closed_forms import closed_entropy, closed_kl
 from ancestral.distributions.layout import span_shape, spanned
 from ancestral.distributions.network import check_rows, failed
+from ancestral.distributions.noise import draw_noise
 from ancestral.program import instructions as ir
 from ancestral.runtime.run import ParamSet, Run, wrong_noise
 
@@ -142,7 +142,7 @@ def _draw(step: ir.Draw, run: Run) -> Tensor:
         raise wrong_noise(step.noise, noise, (*sizes, *event))
     if noise is None:
         like = next((v for v in params.values() if isinstance(v, Tensor)), law.anchor())
-        noise = NOISE[law.noise or ""]((*sizes, *event), like, run.generator)
+        noise = draw_noise(law, params, (*sizes, *event), like, run.generator)
     run.drawn[step.noise] = noise
     value: Tensor = law.moves.draw(noise, **params)
     return value.detach() if step.cut else value

@@ -17,7 +17,10 @@ COUNTER = itertools.count(1)
 
 @dataclass(frozen=True)
 class NoiseOf:
-    """The base noise of one draw: what is drawn before the step is called."""
+    """The base noise of one draw: what is drawn before the step is called.
+
+    Where ``own`` is given it depends on the parameters: the step is given a function of them.
+    """
 
     name: str
     kind: str
@@ -25,6 +28,7 @@ class NoiseOf:
     event: tuple[int, ...]
     dtype: torch.dtype
     device: torch.device
+    own: Callable[..., Tensor] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,13 @@
 """The fast path: a generated step and the noise that it is given."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ancestral.core.errors import OptionError
 from ancestral.core.rng import NOISE
 from ancestral.program import instructions as ir
 from ancestral.runtime.compiled import Compiled
@@ -26,6 +28,7 @@ class Step:
         self.source: Source = generate(run)
         self.function: Callable[..., Tensor] = self.source.compile()
         if compile:
+            self._refuse_own_noise()
             backend = compile if isinstance(compile, str) else "inductor"
             self.function = Compiled(self.function, self._row_dims(run), backend)
         carriers = {
@@ -35,7 +38,14 @@ class Step:
             for i, axis in enumerate(step.out.axes)
         }
         self._noise = [
-            (n.name, NOISE[n.kind], tuple(_size(a, carriers) for a in n.axes), n.event, _like(n))
+            (
+                n.name,
+                NOISE[n.kind] if n.own is None else n.own,
+                tuple(_size(a, carriers) for a in n.axes),
+                n.event,
+                _like(n),
+                n.own is not None,
+            )
             for n in self.source.noise
         ]
         merged = [(law, k) for pair in run.program.merged for law in pair for k in law.numbers]
@@ -55,6 +65,16 @@ class Step:
         ]
         return [*inputs, *noise]
 
+    def _refuse_own_noise(self) -> None:
+        for n in self.source.noise:
+            if n.own is not None:
+                raise OptionError(
+                    f"compile=...: the noise of {n.name} ({n.kind}) is drawn by rejection, inside "
+                    "of the step, since it depends on parameters; no graph can hold that. Leave "
+                    "compile out, or take a law with fixed noise in its place (Normal, LogNormal, "
+                    "Kumaraswamy, ...)."
+                )
+
     def is_current(self) -> bool:
         """Whether constants and networks that the text was made for are still what they were."""
         if not all(network.is_current() for network in self.source.networks):
@@ -64,9 +84,12 @@ class Step:
     def __call__(self, run: Run) -> Tensor:
         """The value; the noise that was used is left in the run."""
         data, given = run.data, run.noise
-        args = [data[name] for name in self.source.inputs]
-        for name, make, axes, event, like in self._noise:
+        args: list[Any] = [data[name] for name in self.source.inputs]
+        for name, make, axes, event, like, own in self._noise:
             noise = given.get(name) if given else None
+            if own:
+                args.append(partial(_given_parameters, run, name, make, like, noise))
+                continue
             shape = (*(_read(a, run) for a in axes), *event)
             if noise is None:
                 noise = make(shape, like, run.generator)
@@ -90,6 +113,25 @@ def _read(size: Any, run: Run) -> int:
     name, dim = size
     rows: int = run.data[name].shape[dim]
     return rows
+
+
+def _given_parameters(
+    run: Run,
+    name: str,
+    make: Callable[..., Tensor],
+    like: Tensor,
+    noise: Tensor | None,
+    shape: tuple[int, ...],
+    **params: Any,
+) -> Tensor:
+    """Noise that depends on parameters, called by the step once these are known."""
+    if noise is None:
+        with torch.no_grad():
+            noise = make(shape, like, run.generator, **params)
+    elif tuple(noise.shape) != shape:
+        raise wrong_noise(name, noise, shape)
+    run.drawn[name] = noise
+    return noise
 
 
 def _like(noise: NoiseOf) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ancestral.core.axes import align
 from ancestral.core.errors import (
     DataError,
     DeviceError,
@@ -188,7 +189,11 @@ class Watch:
             )
 
     def _support(self, step: ir.Density, law: Any, x: Tensor, found: ParamSet) -> None:
-        check_support(str(step.text), step.var, law, x, {**found.rows, **found.fixed})
+        axes, have = step.out.axes, step.value.axes
+        if axes[len(axes) - len(have) :] != have:
+            x = align(x, have, axes)
+        params = found.aligned(step.params.axes, axes)
+        check_support(str(step.text), step.var, law, x, params)
 
     def _closed(self, run: Run, step: ir.Closed) -> None:
         known = []

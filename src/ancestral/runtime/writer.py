@@ -142,7 +142,7 @@ class Writer:
             if isinstance(step, ir.Input) and axis in step.out.axes:
                 return f"{self.text(step.out)}.shape[{step.out.axes.index(axis)}]"
         for i, noise in enumerate(self.noise):
-            if axis in noise.axes:
+            if axis in noise.axes and noise.own is None:
                 return f"noise{i}.shape[{noise.axes.index(axis)}]"
         return None
 

@@ -89,6 +89,11 @@ def has_density(case: LawCase) -> bool:
     return case.family.has_density and bool(case.family.domains)
 
 
+def has_distribution_function(case: LawCase) -> bool:
+    """Laws with a distribution function that can be evaluated."""
+    return has_density(case) and hasattr(case.law().moves, "log_cdf")
+
+
 def has_values(case: LawCase) -> bool:
     """Discrete laws, whose values can be listed."""
     return has_density(case) and hasattr(case.law().moves, "values")

@@ -7,7 +7,16 @@ from torch import Tensor
 
 from ancestral.distributions.closed_forms import closed_entropy, closed_kl
 from ancestral.losses import Entropy, KullbackLeibler
-from ancestral.testing.case import DRAWS, FALSE_ALARM, Check, LawCase, close, has_density, require
+from ancestral.testing.case import (
+    DRAWS,
+    FALSE_ALARM,
+    Check,
+    LawCase,
+    close,
+    has_density,
+    has_distribution_function,
+    require,
+)
 from ancestral.testing.integral import Integral
 
 
@@ -15,6 +24,23 @@ def density_integrates_to_one(case: LawCase) -> None:
     """The density sums or integrates to one, in every component."""
     total = Integral(case.law()).mass.sum(0)
     close(total, torch.ones_like(total), "the integral of the density")
+
+
+def distribution_functions_are_integrals(case: LawCase) -> None:
+    """``log_cdf`` and ``log_sf`` are integrals of the density; ``icdf`` is their inverse."""
+    law, integral = case.law(), Integral(case.law())
+    every = 1 if integral.countable else 100
+    x, above = integral.x[::every], integral.above()[::every]
+    if hasattr(law.moves, "log_sf"):
+        close(law.moves.log_sf(x, **integral.params).exp(), above, "the survival function")
+    if hasattr(law.moves, "log_cdf"):
+        below = law.moves.log_cdf(x, **integral.params).exp()
+        close(below, 1.0 - above, "the distribution function")
+    if hasattr(law.moves, "icdf") and not integral.countable:
+        u = torch.linspace(0.001, 0.999, 999, dtype=torch.float64)
+        u = u.reshape((-1,) + (1,) * (integral.x.dim() - 1)).expand(-1, *integral.x.shape[1:])
+        x = law.moves.icdf(u, **integral.params)
+        close(law.moves.log_cdf(x, **integral.params).exp(), u, "the rank of a quantile")
 
 
 def moments_are_integrals(case: LawCase) -> None:
@@ -175,6 +201,7 @@ def _has_closed_form(case: LawCase) -> bool:
 
 CHECKS = (
     Check(density_integrates_to_one, has_density),
+    Check(distribution_functions_are_integrals, has_distribution_function),
     Check(moments_are_integrals, has_density),
     Check(draws_follow_the_density, has_density),
     Check(divergences_are_integrals, _has_divergence),

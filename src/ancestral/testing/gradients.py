@@ -2,25 +2,33 @@
 
 import itertools
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ancestral.core.errors import SamplingError
+from ancestral.distributions import Law
 from ancestral.distributions.constraints import identity
+from ancestral.distributions.layout import spanned
+from ancestral.distributions.noise import draw_noise, own_noise
 from ancestral.testing.case import (
     DRAWS,
     Check,
     LawCase,
     close,
     has_density,
+    has_distribution_function,
     has_values,
     require,
     same,
 )
+from ancestral.testing.integral import Integral
 
 MOMENTS = ("mean_of", "variance_of", "entropy_of")
+
+MOVES_OF_VALUES = ("log_density", "log_cdf", "log_sf")
 
 
 def derivatives_of_moves(case: LawCase) -> None:
@@ -30,8 +38,12 @@ def derivatives_of_moves(case: LawCase) -> None:
     moves: dict[str, Callable[..., Any]] = {
         which: getattr(law.moves, which) for which in MOMENTS if hasattr(law.moves, which)
     }
-    moves["log_density"] = lambda **params: law.moves.log_density(x, **params)
-    if case.family.reparametrised:
+    moves |= {
+        which: partial(getattr(law.moves, which), x)
+        for which in MOVES_OF_VALUES
+        if hasattr(law.moves, which)
+    }
+    if case.family.reparametrised and own_noise(law) is None:
         noise = torch.rand(2, *x.shape[1:], dtype=torch.float64)  # inside every kind's range
         moves["draw"] = lambda **params: law.moves.draw(noise, **params)
     theta = [case.params[k].clone().requires_grad_() for k in names]
@@ -46,12 +58,42 @@ def derivatives_of_moves(case: LawCase) -> None:
         require(right, f"the derivative of {which} is not that of finite differences")
 
 
+def derivatives_of_draws_are_implicit(case: LawCase) -> None:
+    r"""Draws whose noise depends on parameters keep their rank when these move.
+
+    :math:`dz/d\theta = -(\partial F/\partial\theta) / p` by differences of the law's own
+    distribution function, to 0.2 % of the largest.
+    """
+    law, step = case.law(), 1e-5
+    theta = {k: v.expand(50, *v.shape).clone().requires_grad_() for k, v in case.params.items()}
+    fixed = {k: v.detach() for k, v in theta.items()}
+    z = law.moves.draw(_noise(law, fixed), **theta)
+    found, at = _slopes(z.sum(), theta), z.detach()
+    density = law.moves.log_density(at, **fixed).exp()
+    for (name, value), slope in zip(fixed.items(), found, strict=True):
+        ranks = [
+            law.moves.log_cdf(at, **{**fixed, name: value + sign * step * value.abs()}).exp()
+            for sign in (1, -1)
+        ]
+        wanted = -(ranks[0] - ranks[1]) / (2 * step * value.abs() * density)
+        error = (slope - wanted).abs().max() / wanted.abs().max()
+        require(error < 2e-3, f"d draw / d {name} is off by {error:.1e} of the largest")
+
+
+def _noise(law: Law, params: Mapping[str, Tensor]) -> Tensor:
+    """Noise for one draw at each entry of parameters."""
+    shapes = (spanned(law.moves, k, tuple(v.shape)) for k, v in params.items())
+    shape = law.moves.noise_shape(tuple(torch.broadcast_shapes(*shapes)))
+    return draw_noise(law, params, shape, next(iter(params.values())))
+
+
 def gradient_of_draws(case: LawCase) -> None:
     r"""Draws carry the pathwise gradient, or refuse to.
 
     :math:`\nabla_\theta E[x]` and :math:`\nabla_\theta E[x^2]` over 20000 rows against the
-    derivatives of the moments: an error of 3.5 % of the standard deviation of one row's gradient
-    would be detected.
+    derivatives of the moments, of laws without moments those of tanh x against integrals over
+    their density: an error of 3.5 % of the standard deviation of one row's gradient would be
+    detected.
     """
     law, rows = case.bound(), case.rows(DRAWS)
     if not case.family.reparametrised:
@@ -60,14 +102,22 @@ def gradient_of_draws(case: LawCase) -> None:
     given = {k: v.requires_grad_() for k, v in rows.items()}
     x = law.sample(given, reparam=True)[law.var[0]]
     theta = {k: v.clone().requires_grad_() for k, v in case.params.items()}
-    mean, variance = law.moves.mean_of(**theta), law.moves.variance_of(**theta)
-    for power, moment in ((1, mean), (2, variance + mean**2)):
-        found, exact = _slopes((x**power).sum(), given), _slopes(moment.sum(), theta)
+    f: Callable[[Tensor], Tensor] = torch.tanh
+    if hasattr(law.moves, "mean_of") and hasattr(law.moves, "variance_of"):
+        f = identity
+        mean = law.moves.mean_of(**theta)
+        means = (mean, law.moves.variance_of(**theta) + mean**2)
+    else:
+        integral = Integral(case.law())
+        mass = law.moves.log_density(integral.x, **theta).exp() * integral.cells
+        means = ((f(integral.x) * mass).sum(0), (f(integral.x) ** 2 * mass).sum(0))
+    for power, moment in enumerate(means, 1):
+        found, exact = _slopes((f(x) ** power).sum(), given), _slopes(moment.sum(), theta)
         for name, one, wanted in zip(theta, found, exact, strict=True):
             error = 5 * one.std(0) / DRAWS**0.5 + 1e-9
             require(
                 ((one.mean(0) - wanted).abs() < error).all(),
-                f"d E[x^{power}] / d {name} is {one.mean(0).tolist()}, should be "
+                f"d E[{f.__name__}(x)^{power}] / d {name} is {one.mean(0).tolist()}, should be "
                 f"{wanted.tolist()} +- {error.tolist()}",
             )
     return None
@@ -96,7 +146,8 @@ def _refuses_gradient(case: LawCase) -> None:
 def extreme_parameters_are_finite(case: LawCase) -> None:
     """Densities, moments, draws and their gradients are finite far out, in single precision.
 
-    Scales of 1e-6 and 1e6, locations of 1e4, probabilities of 1e-6, logits of 1e4.
+    Scales of 1e-6 and 1e6, locations of 1e4, probabilities of 1e-6, logits of 1e4. What double
+    precision finds to be beyond the numbers of single precision may be infinite.
     """
     size = (3,) + (4,) * case.family.param_dims
     waves = []
@@ -106,26 +157,43 @@ def extreme_parameters_are_finite(case: LawCase) -> None:
         pattern = torch.tensor([-far, far, far / 2]).repeat(4**case.family.param_dims)
         waves.append([(key, onto(pattern.reshape(size))), (key, onto(-pattern.reshape(size)))])
     for choice in itertools.product(*waves):
-        params = {k: v.clone().requires_grad_() for k, v in choice}
-        law = case.bound()
-        rows = {f"{k}_": v[None] for k, v in params.items()}
-        x = law.sample(rows, return_all=False)
-        found = {"draw": x[law.var[0]], "log density": law.get_log_prob({**rows, **x})}
-        for which in MOMENTS:
-            if hasattr(law.moves, which):
-                found[which.removesuffix("_of")] = getattr(law.moves, which)(**params)
-        middle = {k: v.float() for k, v in case.params.items()}
-        for form in [
-            law.moves.closed_kl[f] for f in law.moves.__mro__ if f in law.moves.closed_kl
-        ]:
-            found["KL to the middle"] = form(params, middle)
-            found["KL from the middle"] = form(middle, params)
-        for what, value in found.items():
-            told = f"{what} at {[(k, v.tolist()) for k, v in params.items()]}"
-            require(value.isfinite().all(), f"{told} is {value.tolist()}")
-            if value.requires_grad:
-                slopes = _slopes(value.sum(), params)
-                require(all(s.isfinite().all() for s in slopes), f"the gradient of {told}")
+        noise = _noise(case.bound(), dict(choice))
+        x = case.law().moves.draw(noise, **dict(choice))
+        single = _far_out(case, dict(choice), noise, x)
+        double = _far_out(case, {k: v.double() for k, v in choice}, noise, x)
+        for what, (value, slopes) in single.items():
+            exact, exact_slopes = double[what]
+            told = f"{what} at {[(k, v.tolist()) for k, v in choice]}"
+            require(_is_finite(value, exact), f"{told} is {value.tolist()}")
+            for slope, wanted in zip(slopes, exact_slopes, strict=True):
+                require(_is_finite(slope, wanted), f"the gradient of {told} is {slope.tolist()}")
+
+
+def _is_finite(value: Tensor, exact: Tensor) -> Tensor:
+    """Whether each number is finite, or beyond single precision."""
+    beyond = ~(exact.abs() < torch.finfo(torch.float32).max)
+    return (value.isfinite() | (beyond & ~value.isnan())).all()
+
+
+def _far_out(
+    case: LawCase, given: Mapping[str, Tensor], noise: Tensor, x: Tensor
+) -> dict[str, tuple[Tensor, tuple[Tensor, ...]]]:
+    """What a law computes of parameters, each with its gradient."""
+    params = {k: v.clone().requires_grad_() for k, v in given.items()}
+    dtype = next(iter(params.values())).dtype
+    moves = case.law().moves
+    found = {"draw": moves.draw(noise.to(dtype), **params)}
+    if bool(x.isfinite().all()):
+        x = x.to(dtype) if x.is_floating_point() else x
+        found["log density"] = moves.log_density(x, **params)
+    for which in MOMENTS:
+        if hasattr(moves, which):
+            found[which.removesuffix("_of")] = getattr(moves, which)(**params)
+    middle = {k: v.to(dtype) for k, v in case.params.items()}
+    for form in [moves.closed_kl[f] for f in moves.__mro__ if f in moves.closed_kl]:
+        found["KL to the middle"] = form(params, middle)
+        found["KL from the middle"] = form(middle, params)
+    return {k: (v.detach(), _slopes(v.sum(), params)) for k, v in found.items()}
 
 
 def certain_outcomes(case: LawCase) -> None:
@@ -167,6 +235,14 @@ def probabilities_and_logits_agree(case: LawCase) -> None:
 
 CHECKS = (
     Check(derivatives_of_moves, has_density),
+    Check(
+        derivatives_of_draws_are_implicit,
+        lambda case: (
+            has_distribution_function(case)
+            and case.family.reparametrised
+            and own_noise(case.law()) is not None
+        ),
+    ),
     Check(gradient_of_draws, has_density),
     Check(extreme_parameters_are_finite, has_density),
     Check(certain_outcomes, lambda case: has_values(case) and "probs" in case.params),

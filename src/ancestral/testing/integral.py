@@ -12,7 +12,7 @@ from ancestral.distributions.layout import spanned
 Map = Callable[[Tensor], Tensor]
 Shape = tuple[int, ...]
 
-GRID = torch.linspace(-30.0, 30.0, 60_001, dtype=torch.float64)
+GRID = torch.linspace(-60.0, 60.0, 120_001, dtype=torch.float64)
 PLANE = torch.linspace(-60.0, 60.0, 401, dtype=torch.float64)
 MOST = 2**16  # values of a countable law
 TAIL = 1e-12  # probability of those that are left out
@@ -68,12 +68,11 @@ class Integral:
     def _line(self, law: Law, onto: Map | None, event: Shape) -> None:
         if onto is None:
             raise AssertionError(f"no map onto the support of {law.prob_text}: give it of_real")
-        grid = GRID.clone().requires_grad_()
+        grid = self._spread(GRID, event).clone().requires_grad_()  # supports may have parameters
         points: Tensor = onto(grid)
         (slope,) = torch.autograd.grad(points.sum(), grid)
-        self.x = self._spread(points.detach(), event)
-        cells = slope * (GRID[1] - GRID[0])
-        self.mass = self.log_density(law).exp() * cells.reshape(-1, *(1,) * len(event))
+        self.x, self.cells = points.detach(), slope * (GRID[1] - GRID[0])
+        self.mass = torch.where(self.cells > 0, self.log_density(law).exp() * self.cells, 0.0)
 
     def _plane(self, law: Law, support: Constraint, event: Shape) -> None:
         chart, lost = support.chart, support.lost
@@ -95,6 +94,11 @@ class Integral:
         """A law's log density at the points: of the event, or of each component."""
         out = law.moves.log_density(self.x, **law.params(()))
         return out.flatten(1).sum(-1) if self.discrete else out
+
+    def above(self) -> Tensor:
+        """The mass above each point; of a density, half of its own is."""
+        total = self.mass.flip(0).cumsum(0).flip(0)
+        return total - (self.mass if self.countable else self.mass / 2)
 
     def mean(self, f: Tensor) -> Tensor:
         """The expectation of a function that is given at the points."""

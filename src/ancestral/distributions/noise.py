@@ -1,0 +1,63 @@
+"""The base noise of one draw, the same for the eager API, the interpreter and the generated step.
+
+Most laws are a function of noise of a fixed kind, which is drawn before anything is computed. A
+gamma law has none: its ``noise_of`` draws a standard value given the parameters. In both cases
+"noise given" means that this tensor is given, and the draw is a function of it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ancestral.core.errors import SamplingError
+from ancestral.core.rng import NOISE, Generator
+
+if TYPE_CHECKING:
+    from ancestral.distributions.law import Law
+
+
+def own_noise(law: "Law") -> Callable[..., Tensor] | None:
+    """The move that draws noise given the parameters, of a law that has no fixed noise."""
+    return getattr(law.moves, "noise_of", None)
+
+
+def draw_noise(
+    law: "Law",
+    params: Mapping[str, Any],
+    shape: Sequence[int],
+    like: Tensor,
+    generator: Generator = None,
+) -> Tensor:
+    """Base noise of a law.
+
+    Args:
+        law: The law.
+        params: Its parameters, which broadcast to ``shape``.
+        shape: The shape of the draw, event axes of the parameters last.
+        like: A tensor with its dtype and device.
+        generator: Source of randomness; torch's default generator if not given.
+
+    Raises:
+        SamplingError: If the law cannot be drawn from.
+    """
+    own = own_noise(law)
+    if own is not None:
+        with torch.no_grad():
+            return own(shape, like, generator, **params)
+    if law.noise is None:
+        raise SamplingError(f"{law.prob_text}: a {law.distribution_name} cannot be drawn from.")
+    return NOISE[law.noise](shape, like, generator)
+
+
+def as_noise(value: Any, shape: Sequence[int], like: Tensor) -> Tensor:
+    """A parameter, a number or a tensor, expanded to the shape of a draw; without gradient.
+
+    Example:
+        >>> as_noise(2.0, (2,), torch.empty(()))
+        tensor([2., 2.])
+    """
+    if not isinstance(value, Tensor):
+        return torch.full(tuple(shape), value, dtype=like.dtype, device=like.device)
+    return value.detach().expand(tuple(shape))

@@ -1,0 +1,109 @@
+"""Noise that depends on parameters: one hook for eager draws, interpreter and generated step."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ancestral.core.errors import OptionError, ShapeError
+from ancestral.distributions import Gamma, Normal
+from ancestral.losses import E, KullbackLeibler
+
+f64 = torch.float64
+
+
+class Encoder(nn.Module):
+    """The two parameters of a positive law, from one weight each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([0.3, -0.2], dtype=f64))
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        a, b = ((x * w).exp() for w in self.weight)
+        return {"concentration": a, "rate": b}
+
+
+def loss_of(draws: int | None = None):
+    q = Gamma(var=["z"], cond_var=["x"], net=Encoder(), name="q")
+    p = Normal(var=["x"], cond_var=["z"], net=lambda z: {"loc": z, "scale": torch.ones_like(z)})
+    prior = Gamma(var=["z"], concentration=2.0, rate=1.0, features_shape=[3], name="r").double()
+    return q, E(q, p.log_prob(), sample_shape=draws) - KullbackLeibler(q, prior)
+
+
+def gradient(value: Tensor, q: Gamma) -> Tensor:
+    return torch.autograd.grad(value.sum(), q.net.weight)[0]
+
+
+@pytest.mark.parametrize("draws", [None, 4])
+def test_interpreter_and_text_draw_the_same(draws):
+    q, loss = loss_of(draws)
+    x = torch.linspace(-1.0, 1.0, 15, dtype=f64).reshape(5, 3)
+    function = loss.function()
+    found = []
+    for _ in range(3):  # the interpreter, then the text twice
+        torch.manual_seed(3)
+        value = function({"x": x})
+        found.append((value, gradient(value, q)))
+    assert "noise0 = noise0(" in function.source()
+    for value, slope in found[1:]:
+        assert torch.equal(value, found[0][0])
+        assert torch.equal(slope, found[0][1])
+
+
+@pytest.mark.parametrize("draws", [None, 4])
+def test_noise_given_is_the_standard_draw(draws):
+    """Value and gradient by hand; another number of rows in the same text."""
+    q, loss = loss_of(draws)
+    function = loss.function()
+    for rows in (5, 5, 7):
+        x = torch.linspace(-1.0, 1.0, 3 * rows, dtype=f64).reshape(rows, 3)
+        g = 0.5 + torch.rand(*(() if draws is None else (draws,)), rows, 3, dtype=f64)
+        value = function({"x": x}, noise={"z": g})
+        a, b = (x * q.net.weight[0]).exp(), (x * q.net.weight[1]).exp()
+        slope = torch._standard_gamma_grad(a.detach().expand_as(g).contiguous(), g)
+        z = (g + slope * (a - a.detach())) / b
+        fit = torch.distributions.Normal(z, 1.0).log_prob(x).sum(-1)
+        fit = fit if draws is None else fit.mean(0)
+        two, one = torch.tensor(2.0, dtype=f64), torch.tensor(1.0, dtype=f64)
+        kl = torch.distributions.kl_divergence(
+            torch.distributions.Gamma(a, b), torch.distributions.Gamma(two, one)
+        )
+        wanted = fit - kl.sum(-1)
+        torch.testing.assert_close(value, wanted)
+        torch.testing.assert_close(gradient(value, q), gradient(wanted, q))
+
+
+def test_noise_of_a_wrong_shape_is_refused():
+    _q, loss = loss_of()
+    function = loss.function()
+    x = torch.ones(5, 3, dtype=f64)
+    for _ in range(2):
+        function({"x": x})
+        with pytest.raises(ShapeError, match=r"noise=\{'z'"):
+            function({"x": x}, noise={"z": torch.ones(5, 2, dtype=f64)})
+
+
+def test_generator_decides_the_draw():
+    _q, loss = loss_of()
+    function = loss.function()
+    x, values = torch.ones(5, 3, dtype=f64), []
+    for seed in range(3):
+        torch.manual_seed(seed)
+        generator = torch.Generator().manual_seed(7)
+        values.append(function({"x": x}, generator=generator))
+    assert torch.equal(values[1], values[0])
+    assert torch.equal(values[2], values[0])
+
+
+def test_compiling_a_draw_by_rejection_is_refused():
+    _q, loss = loss_of()
+    with pytest.raises(OptionError, match=r"noise of z \(standard gamma\).*Leave compile out"):
+        loss.function(compile=True)({"x": torch.ones(5, 3, dtype=f64)})
+
+
+def test_second_derivatives_of_implicit_draws_are_refused():
+    q, loss = loss_of()
+    value = loss.eval({"x": torch.ones(5, 3, dtype=f64)}).sum()
+    (slope,) = torch.autograd.grad(value, q.net.weight, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        slope.sum().backward()

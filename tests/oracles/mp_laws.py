@@ -1,0 +1,182 @@
+"""Laws in 50 digits by mpmath: formulas, and the parameters and values they are tabulated at.
+
+One :class:`Reference` for each law, by the name of its class; ``Bernoulli.probs`` is one of several
+sets of parameters of a law. Nothing of the package under test is imported here.
+"""
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mpmath import mp
+
+mp.dps = 50
+
+Number = Any
+Row = dict[str, Any]
+Draw = Callable[[random.Random], Any]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What is tabulated of a law.
+
+    Args:
+        params: How each parameter is drawn, in the order of the table.
+        x: How a value is drawn, given the parameters.
+        functions: ``log_prob``, ``log_cdf``, ``log_sf`` of ``x`` and the parameters, and
+            ``entropy`` of the parameters, in 50 digits.
+        options: Other arguments of the law's constructor.
+        rows: How many rows the table has.
+    """
+
+    params: Mapping[str, Draw]
+    x: Callable[[random.Random, Row], float]
+    functions: Mapping[str, Callable[..., Number]]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    rows: int = 1000
+
+
+# -- parameters and values ------------------------------------------------------------------------
+def positive(r: random.Random) -> float:
+    """From 1e-3 to 1e6, uniform in the logarithm; one in eight is an end, or 1."""
+    return r.choice([1e-3, 1.0, 1e6]) if r.random() < 1 / 8 else 10 ** r.uniform(-3, 6)
+
+
+def real(r: random.Random) -> float:
+    """As :func:`positive`, of either sign; one in eight is 0."""
+    return 0.0 if r.random() < 1 / 8 else r.choice([-1, 1]) * positive(r)
+
+
+def logit(r: random.Random) -> float:
+    """Up to 100 either side, denser near 0."""
+    return r.choice([-1, 1]) * 10 ** r.uniform(-3, 2)
+
+
+def probability(r: random.Random) -> float:
+    """From 1e-12 to 1 - 1e-3, half of them below 0.01."""
+    return 10 ** r.uniform(-12, -2) if r.random() < 0.5 else r.uniform(0.01, 0.999)
+
+
+def simplex(r: random.Random) -> list[float]:
+    """Four probabilities from 1e-6 on, with sum 1 up to rounding."""
+    weights = [10 ** r.uniform(-6, 0) for _ in range(4)]
+    return [w / sum(weights) for w in weights]
+
+
+def around(r: random.Random, p: Row) -> float:
+    """Within 1e-6 to 100 scales of the location; one in ten at it."""
+    z = 0.0 if r.random() < 0.1 else r.choice([-1, 1]) * 10 ** r.uniform(-6, 2)
+    return p["loc"] + p["scale"] * z
+
+
+def near_gamma(r: random.Random, a: float) -> float:
+    """A value of a gamma law of rate 1: within 30 standard deviations, or anywhere."""
+    if r.random() < 0.25:
+        return 10 ** r.uniform(-20, 1) * max(a, 1e-3)
+    return max(a + r.uniform(-30, 30) * a**0.5, 10 ** r.uniform(-3, 1) * a)
+
+
+def coin(r: random.Random, p: Row) -> float:
+    """0 or 1."""
+    return float(r.randrange(2))
+
+
+# -- formulas -------------------------------------------------------------------------------------
+def log_ndtr(z: Number) -> Number:
+    """The logarithm of the standard normal distribution function."""
+    return mp.log(mp.erfc(-z / mp.sqrt(2)) / 2)
+
+
+def log_logistic(z: Number) -> Number:
+    """log 1 / (1 + exp(-z))."""
+    return -mp.log1p(mp.exp(-z))
+
+
+def _laplace_below(z: Number) -> Number:
+    return z - mp.log(2) if z < 0 else mp.log1p(-mp.exp(-z) / 2)
+
+
+def _two(on: Number, off: Number) -> Mapping[str, Callable[..., Number]]:
+    """Of a coin, from the log probabilities of 1 and 0."""
+
+    def entropy(**p: Number) -> Number:
+        return -sum(mp.exp(f(**p)) * f(**p) for f in (on, off))
+
+    return {
+        "log_prob": lambda x, **p: on(**p) if x > 0.5 else off(**p),
+        "entropy": entropy,
+    }
+
+
+def _gamma_log_prob(x: Number, concentration: Number, rate: Number) -> Number:
+    a, b = concentration, rate
+    return a * mp.log(b) + (a - 1) * mp.log(x) - b * x - mp.loggamma(a)
+
+
+def _gamma_entropy(concentration: Number, rate: Number) -> Number:
+    a = concentration
+    return a - mp.log(rate) + mp.loggamma(a) + (1 - a) * mp.psi(0, a)
+
+
+LAWS: dict[str, Reference] = {
+    "Normal": Reference(
+        {"loc": real, "scale": positive},
+        around,
+        {
+            "log_prob": lambda x, loc, scale: (
+                -(((x - loc) / scale) ** 2) / 2 - mp.log(scale) - mp.log(2 * mp.pi) / 2
+            ),
+            "log_cdf": lambda x, loc, scale: log_ndtr((x - loc) / scale),
+            "log_sf": lambda x, loc, scale: log_ndtr((loc - x) / scale),
+            "entropy": lambda loc, scale: mp.log(scale) + mp.log(2 * mp.pi * mp.e) / 2,
+        },
+    ),
+    "Laplace": Reference(
+        {"loc": real, "scale": positive},
+        around,
+        {
+            "log_prob": lambda x, loc, scale: -abs(x - loc) / scale - mp.log(2 * scale),
+            "log_cdf": lambda x, loc, scale: _laplace_below((x - loc) / scale),
+            "log_sf": lambda x, loc, scale: _laplace_below((loc - x) / scale),
+            "entropy": lambda loc, scale: 1 + mp.log(2 * scale),
+        },
+    ),
+    "Gamma": Reference(
+        {"concentration": positive, "rate": positive},
+        lambda r, p: near_gamma(r, p["concentration"]) / p["rate"],
+        {"log_prob": _gamma_log_prob, "entropy": _gamma_entropy},
+    ),
+    "Bernoulli.logits": Reference(
+        {"logits": logit},
+        coin,
+        _two(lambda logits: log_logistic(logits), lambda logits: log_logistic(-logits)),
+    ),
+    "Bernoulli.probs": Reference(
+        {"probs": probability},
+        coin,
+        _two(lambda probs: mp.log(probs), lambda probs: mp.log1p(-probs)),
+    ),
+    "Categorical.logits": Reference(
+        {"logits": lambda r: [logit(r) for _ in range(4)]},
+        lambda r, p: float(r.randrange(4)),
+        {
+            "log_prob": lambda x, logits: logits[int(x)] - mp.log(sum(mp.exp(v) for v in logits)),
+            "entropy": lambda logits: (
+                mp.log(sum(mp.exp(v) for v in logits))
+                - sum(v * mp.exp(v) for v in logits) / sum(mp.exp(v) for v in logits)
+            ),
+        },
+        {"onehot": False},
+    ),
+    "Categorical.probs": Reference(
+        {"probs": simplex},
+        lambda r, p: float(r.randrange(4)),
+        {
+            "log_prob": lambda x, probs: mp.log(probs[int(x)]),
+            "entropy": lambda probs: -sum(v * mp.log(v) for v in probs),
+        },
+        {"onehot": False},
+    ),
+}
