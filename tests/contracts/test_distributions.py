@@ -19,6 +19,7 @@ import ancestral.distributions as package
 from ancestral.distributions import Law
 from ancestral.losses import KullbackLeibler
 from ancestral.testing import LAW_CHECKS, LawCase
+from ancestral.testing.case import another
 from tests.oracles import scipy_laws as oracles
 
 
@@ -95,7 +96,9 @@ def test_log_density_is_the_oracles(case, dtype, tolerance):
     found = law.get_log_prob({law.var[0]: x}, sum_features=False)
     assert found.dtype == dtype
     exact = wanted.log_density(x.double().numpy() if x.is_floating_point() else x.numpy())
-    np.testing.assert_allclose(found.double().numpy(), exact, rtol=40 * tolerance, atol=tolerance)
+    held = np.abs(exact) < torch.finfo(dtype).max
+    found, exact = found.double().numpy()[held], exact[held]
+    np.testing.assert_allclose(found, exact, rtol=40 * tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("case", DENSE, ids=str)
@@ -116,9 +119,7 @@ def test_moments_are_the_oracles(case):
 @pytest.mark.parametrize("case", [c for c in DENSE if c.law().moves.closed_kl], ids=str)
 def test_divergences_are_the_oracles(case):
     q, wanted = case.law(), oracle(case)
-    flipped = LawCase(
-        case.family, {**case.options, **{k: v.flip(0) for k, v in case.params.items()}}
-    )
+    flipped = LawCase(case.family, {**case.options, **another(case)})
     found = KullbackLeibler(q, flipped.law(name="r")).eval()
     assert found.dtype == torch.float64
     np.testing.assert_allclose(found.item(), wanted.kl(oracle(flipped)).sum(), rtol=1e-9)

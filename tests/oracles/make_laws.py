@@ -50,8 +50,10 @@ def table(name: str, law: Reference) -> dict[str, np.ndarray]:
     columns: dict[str, list[Any]] = {}
     for row in range(law.rows):
         kind = np.float64 if row % 3 == 2 else np.float32
-        params = {key: rounded(draw(r), kind) for key, draw in law.params.items()}
-        given = {**params, "x": rounded(law.x(r, params), kind)}
+        given: dict[str, Any] = {}
+        while not given or not law.valid(given):
+            params = {key: rounded(draw(r), kind) for key, draw in law.params.items()}
+            given = {**params, "x": rounded(law.x(r, params), kind)}
         inputs = {key: exact(value) for key, value in given.items()}
         found = dict(given)
         for what, f in law.functions.items():

@@ -4,6 +4,7 @@ One :class:`Reference` for each law, by the name of its class; ``Bernoulli.probs
 sets of parameters of a law. Nothing of the package under test is imported here.
 """
 
+import math
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ class Reference:
             ``entropy`` of the parameters, in 50 digits.
         options: Other arguments of the law's constructor.
         rows: How many rows the table has.
+        valid: Whether a row, rounded, is one of the law: others are drawn anew.
     """
 
     params: Mapping[str, Draw]
@@ -36,6 +38,7 @@ class Reference:
     functions: Mapping[str, Callable[..., Number]]
     options: Mapping[str, Any] = field(default_factory=dict)
     rows: int = 1000
+    valid: Callable[[Row], bool] = lambda row: True
 
 
 # -- parameters and values ------------------------------------------------------------------------
@@ -120,7 +123,114 @@ def _gamma_entropy(concentration: Number, rate: Number) -> Number:
     return a - mp.log(rate) + mp.loggamma(a) + (1 - a) * mp.psi(0, a)
 
 
+def _scaled(
+    density: Callable[[Number], Number],
+    below: Callable[[Number], Number],
+    above: Callable[[Number], Number],
+    entropy: Number,
+) -> dict[str, Callable[..., Number]]:
+    """The functions of a law of location and scale, from its standard form."""
+    return {
+        "log_prob": lambda x, scale, loc=0: density((x - loc) / scale) - mp.log(scale),
+        "log_cdf": lambda x, scale, loc=0: below((x - loc) / scale),
+        "log_sf": lambda x, scale, loc=0: above((x - loc) / scale),
+        "entropy": lambda scale, loc=0: mp.log(scale) + entropy,
+    }
+
+
+def _log_arc(z: Number) -> Number:
+    """The log probability that a standard Cauchy value is below z."""
+    return mp.log(mp.atan2(1, -z) / mp.pi)
+
+
+LOC_SCALE = {"loc": real, "scale": positive}
+
 LAWS: dict[str, Reference] = {
+    "LogNormal": Reference(
+        {"loc": lambda r: r.uniform(-60, 60), "scale": lambda r: 10 ** r.uniform(-3, 0.5)},
+        lambda r, p: math.exp(
+            p["loc"] + p["scale"] * r.choice([-1, 1]) * 10 ** r.uniform(-4, 0.7)
+        ),
+        {
+            "log_prob": lambda x, loc, scale: (
+                -(((mp.log(x) - loc) / scale) ** 2) / 2 - mp.log(x * scale) - mp.log(2 * mp.pi) / 2
+            ),
+            "log_cdf": lambda x, loc, scale: log_ndtr((mp.log(x) - loc) / scale),
+            "log_sf": lambda x, loc, scale: log_ndtr((loc - mp.log(x)) / scale),
+            "entropy": lambda loc, scale: loc + mp.log(scale) + mp.log(2 * mp.pi * mp.e) / 2,
+        },
+    ),
+    "Exponential": Reference(
+        {"rate": positive},
+        lambda r, p: 10 ** r.uniform(-12, 2.5) / p["rate"],
+        {
+            "log_prob": lambda x, rate: mp.log(rate) - rate * x,
+            "log_cdf": lambda x, rate: mp.log(-mp.expm1(-rate * x)),
+            "log_sf": lambda x, rate: -rate * x,
+            "entropy": lambda rate: 1 - mp.log(rate),
+        },
+    ),
+    "Uniform": Reference(
+        {"low": real, "high": positive},
+        lambda r, p: p["low"] + (p["high"] - p["low"]) * r.choice([r.random(), 1e-6, 1 - 1e-6]),
+        {
+            "log_prob": lambda x, low, high: -mp.log(high - low),
+            "log_cdf": lambda x, low, high: mp.log((x - low) / (high - low)),
+            "log_sf": lambda x, low, high: mp.log((high - x) / (high - low)),
+            "entropy": lambda low, high: mp.log(high - low),
+        },
+        valid=lambda p: p["low"] < p["x"] < p["high"],
+    ),
+    "HalfNormal": Reference(
+        {"scale": positive},
+        lambda r, p: p["scale"] * 10 ** r.uniform(-9, 2),
+        _scaled(
+            lambda z: mp.log(2 / mp.pi) / 2 - z**2 / 2,
+            lambda z: mp.log(mp.erf(z / mp.sqrt(2))),
+            lambda z: mp.log(mp.erfc(z / mp.sqrt(2))),
+            mp.log(mp.pi * mp.e / 2) / 2,
+        ),
+    ),
+    "Gumbel": Reference(
+        LOC_SCALE,
+        lambda r, p: p["loc"] + p["scale"] * r.choice([r.uniform(-7, 60), 10 ** r.uniform(-6, 2)]),
+        _scaled(
+            lambda z: -z - mp.exp(-z),
+            lambda z: -mp.exp(-z),
+            lambda z: mp.log(-mp.expm1(-mp.exp(-z))),
+            mp.euler + 1,
+        ),
+    ),
+    "Logistic": Reference(
+        LOC_SCALE,
+        around,
+        _scaled(
+            lambda z: log_logistic(z) + log_logistic(-z),
+            log_logistic,
+            lambda z: log_logistic(-z),
+            mp.mpf(2),
+        ),
+    ),
+    "Cauchy": Reference(
+        LOC_SCALE,
+        lambda r, p: p["loc"] + p["scale"] * r.choice([-1, 1]) * 10 ** r.uniform(-6, 12),
+        _scaled(
+            lambda z: -mp.log(mp.pi * (1 + z**2)),
+            _log_arc,
+            lambda z: _log_arc(-z),
+            mp.log(4 * mp.pi),
+        ),
+    ),
+    "HalfCauchy": Reference(
+        {"scale": positive},
+        lambda r, p: p["scale"] * 10 ** r.uniform(-12, 24),
+        _scaled(
+            lambda z: mp.log(2 / mp.pi) - mp.log1p(z**2),
+            lambda z: mp.log(2 / mp.pi * mp.atan(z)),
+            lambda z: mp.log(2 / mp.pi * mp.atan2(1, z)),
+            mp.log(2 * mp.pi),
+        ),
+    ),
     "Normal": Reference(
         {"loc": real, "scale": positive},
         around,

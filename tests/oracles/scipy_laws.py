@@ -5,7 +5,7 @@ of the package under test is imported here.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -57,12 +57,72 @@ def _continuous(frozen: Any) -> Oracle:
     return Oracle(frozen.logpdf, frozen.mean(), frozen.var(), frozen.entropy(), kl, frozen)
 
 
+def _by_quantiles(frozen: Any) -> Oracle:
+    """A law without moments: its divergences are integrals over ranks."""
+
+    def kl(other: Oracle) -> Array:
+        def one(index: int) -> float:
+            def ratio(u: float) -> float:
+                x = frozen.ppf(u)
+                return np.ravel(frozen.logpdf(x) - other.log_density(x))[index]
+
+            return integrate.quad(ratio, 0, 1, limit=400, epsabs=1e-12, epsrel=1e-12)[0]
+
+        shape = np.shape(frozen.median())
+        return np.array([one(i) for i in range(int(np.prod(shape)))]).reshape(shape)
+
+    return Oracle(frozen.logpdf, None, None, frozen.entropy(), kl, frozen)
+
+
 def Normal(loc: Array, scale: Array) -> Oracle:
     return _continuous(stats.norm(loc, scale))
 
 
 def Laplace(loc: Array, scale: Array) -> Oracle:
     return _continuous(stats.laplace(loc, scale))
+
+
+def LogNormal(loc: Array, scale: Array) -> Oracle:
+    def kl(other: Oracle) -> Array:  # it does not see a map of the values
+        (s,), p = other.frozen.args, other.frozen.kwds
+        return _continuous(stats.norm(loc, scale)).kl(
+            _continuous(stats.norm(np.log(p["scale"]), s))
+        )
+
+    return replace(_continuous(stats.lognorm(scale, scale=np.exp(loc))), kl=kl)
+
+
+def Exponential(rate: Array) -> Oracle:
+    return _continuous(stats.expon(scale=1 / rate))
+
+
+def Uniform(low: Array, high: Array) -> Oracle:
+    def kl(other: Oracle) -> Array:
+        (a, b), (c, d) = frozen.support(), other.frozen.support()
+        return np.where((c <= a) & (b <= d), np.log((d - c) / (b - a)), np.inf)
+
+    frozen = stats.uniform(low, high - low)
+    return replace(_continuous(frozen), kl=kl)
+
+
+def HalfNormal(scale: Array) -> Oracle:
+    return _continuous(stats.halfnorm(scale=scale))
+
+
+def Gumbel(loc: Array, scale: Array) -> Oracle:
+    return _continuous(stats.gumbel_r(loc, scale))
+
+
+def Logistic(loc: Array, scale: Array) -> Oracle:
+    return _continuous(stats.logistic(loc, scale))
+
+
+def Cauchy(loc: Array, scale: Array) -> Oracle:
+    return _by_quantiles(stats.cauchy(loc, scale))
+
+
+def HalfCauchy(scale: Array) -> Oracle:
+    return _by_quantiles(stats.halfcauchy(scale=scale))
 
 
 def Gamma(concentration: Array, rate: Array) -> Oracle:

@@ -24,14 +24,22 @@ def uniform(shape: Sequence[int], like: torch.Tensor, generator: Generator = Non
     return u.clamp(min=torch.finfo(u.dtype).eps / 4)
 
 
+def exponential(
+    shape: Sequence[int], like: torch.Tensor, generator: Generator = None
+) -> torch.Tensor:
+    """Standard exponential noise, precise in both tails; never 0."""
+    e = torch.empty(tuple(shape), dtype=like.dtype, device=like.device)
+    return e.exponential_(generator=generator).clamp(min=torch.finfo(e.dtype).tiny)
+
+
 def gumbel(shape: Sequence[int], like: torch.Tensor, generator: Generator = None) -> torch.Tensor:
     """Standard Gumbel noise, ``-log(-log u)``, by way of an exponential draw."""
-    e = torch.empty(tuple(shape), dtype=like.dtype, device=like.device)
-    return -e.exponential_(generator=generator).clamp(min=torch.finfo(e.dtype).tiny).log()
+    return -exponential(shape, like, generator).log()
 
 
 NOISE: dict[str, Callable[..., torch.Tensor]] = {
     "normal": normal,
     "uniform": uniform,
+    "exponential": exponential,
     "gumbel": gumbel,
 }

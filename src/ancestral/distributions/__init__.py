@@ -3,23 +3,39 @@
 from ancestral.distributions.base import Distribution
 from ancestral.distributions.bernoulli import Bernoulli
 from ancestral.distributions.categorical import Categorical
+from ancestral.distributions.cauchy import Cauchy
 from ancestral.distributions.deterministic import Deterministic
 from ancestral.distributions.empirical import EmpiricalDistribution
+from ancestral.distributions.exponential import Exponential
 from ancestral.distributions.gamma import Gamma
+from ancestral.distributions.gumbel import Gumbel
+from ancestral.distributions.half_cauchy import HalfCauchy
+from ancestral.distributions.half_normal import HalfNormal
 from ancestral.distributions.joint import Joint
 from ancestral.distributions.laplace import Laplace
 from ancestral.distributions.law import Law
+from ancestral.distributions.log_normal import LogNormal
+from ancestral.distributions.logistic import Logistic
 from ancestral.distributions.normal import Normal
+from ancestral.distributions.uniform import Uniform
 
 __all__ = [
     "Bernoulli",
     "Categorical",
+    "Cauchy",
     "Deterministic",
     "Distribution",
     "EmpiricalDistribution",
+    "Exponential",
     "Gamma",
+    "Gumbel",
+    "HalfCauchy",
+    "HalfNormal",
     "Joint",
     "Laplace",
     "Law",
+    "LogNormal",
+    "Logistic",
     "Normal",
+    "Uniform",
 ]

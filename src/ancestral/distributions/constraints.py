@@ -1,7 +1,9 @@
 """Constraints: what a parameter or a value of a law may be, in words and as a test."""
 
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -80,6 +82,7 @@ positive = Constraint(
     "Map the network's output through torch.nn.functional.softplus or .exp().",
     torch.exp,
 )
+nonnegative = Constraint("0 or more", lambda x: (x >= 0) & torch.isfinite(x), of_real=torch.exp)
 unit_interval = Constraint(
     "in [0, 1]",
     lambda x: (x >= 0) & (x <= 1),
@@ -208,3 +211,29 @@ def check(domain: Constraint, value: Tensor, what: str) -> None:
         return
     wrong = value[~holds].flatten().tolist()[:8] if value.dim() else value.item()
     raise SupportError(f"{what} must be {domain.name}, got {wrong}.")
+
+
+def check_increasing(order: Sequence[str], params: Mapping[str, Any], what: str) -> None:
+    """Raise if parameters that must grow in an order do not; those that are not given are left out.
+
+    Raises:
+        SupportError: If one is not below the next.
+    """
+    for low, high in itertools.pairwise(k for k in order if k in params):
+        a, b = torch.as_tensor(params[low]).detach(), torch.as_tensor(params[high]).detach()
+        if a.is_meta or b.is_meta or bool((holds := a < b).all()):
+            continue
+        wrong = [v.expand(holds.shape)[~holds].flatten().tolist()[:8] for v in (a, b)]
+        raise SupportError(
+            f"{what}: {low} must be below {high}, got {low}={wrong[0]}, {high}={wrong[1]}."
+        )
+
+
+def interval(low: Any, high: Any) -> Constraint:
+    """Numbers between two ends, which are numbers or tensors; both ends belong to it."""
+    told = "" if isinstance(low, Tensor) or isinstance(high, Tensor) else f", {low:g} to {high:g}"
+    return Constraint(
+        f"inside of the law's interval{told}",
+        lambda x: (x >= low) & (x <= high),
+        of_real=lambda t: low + (high - low) * t.sigmoid(),
+    )

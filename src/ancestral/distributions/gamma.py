@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ancestral.core.rng import Generator
 from ancestral.distributions.constraints import Constraint, positive
+from ancestral.distributions.elementary import HALF_LOG_TWO_PI
 from ancestral.distributions.gamma_function import (
-    HALF_LOG_TWO_PI,
     deviance,
     digamma_error,
     double,

@@ -13,13 +13,13 @@ accurate computation of binomial probabilities, 2000). All functions here work i
 and return it.
 """
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
-HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
+from ancestral.distributions.elementary import HALF_LOG_TWO_PI
+
 LARGE = 12.0  # from here on eight terms of the asymptotic series are exact to 1e-17
 
 # B_{2k} / (2k (2k - 1)) and B_{2k} / 2k

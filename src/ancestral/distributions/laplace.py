@@ -9,11 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ancestral.distributions.constraints import identity, positive, real
+from ancestral.distributions.elementary import log
 from ancestral.distributions.law import Law, Parameter
-
-
-def _log(scale: Tensor | float) -> Any:
-    return math.log(scale) if isinstance(scale, float) else scale.log()
 
 
 def _log_below(z: Tensor) -> Tensor:
@@ -75,7 +72,7 @@ class Laplace(Law):
     @staticmethod
     def log_density(x: Tensor, loc: Any, scale: Any) -> Tensor:
         """The log density of each component."""
-        return -(x - loc).abs() / scale - _log(scale) - math.log(2.0)
+        return -(x - loc).abs() / scale - log(scale) - math.log(2.0)
 
     @staticmethod
     def log_cdf(x: Tensor, loc: Any, scale: Any) -> Tensor:
@@ -102,7 +99,7 @@ class Laplace(Law):
     @staticmethod
     def entropy_of(loc: Any, scale: Any) -> Any:
         r""":math:`1 + \log 2b`."""
-        return _log(scale) + (1.0 + math.log(2.0))
+        return log(scale) + (1.0 + math.log(2.0))
 
 
 def kl_laplace(q: dict[str, Any], p: dict[str, Any]) -> Tensor:

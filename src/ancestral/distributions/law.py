@@ -21,7 +21,13 @@ from ancestral.core.errors import (
 )
 from ancestral.core.names import as_names, listing
 from ancestral.distributions.base import Distribution, Factor
-from ancestral.distributions.constraints import Constraint, check, examples, identity
+from ancestral.distributions.constraints import (
+    Constraint,
+    check,
+    check_increasing,
+    examples,
+    identity,
+)
 from ancestral.distributions.layout import declared_event
 from ancestral.distributions.network import check_network, check_returned
 from ancestral.distributions.numbers import Numbers
@@ -52,6 +58,7 @@ class Law(Distribution):
     * ``noise``: the kind of base noise that a draw is a function of, a key of
       :data:`ancestral.core.rng.NOISE`, or in words what its own ``noise_of`` returns;
       ``reparametrised``: whether a draw is a differentiable function of the parameters;
+    * ``increasing``: parameters that must be in this order, as the ends of an interval are;
     * ``value_dims``, ``param_dims``: how many last axes of a value, and of a parameter, the
       density itself reduces (1 for a vector such as a one-hot value); where parameters differ in
       them, ``cores`` has a letter for each axis, ``{"loc": "d", "scale_tril": "dd"}``, and
@@ -91,6 +98,7 @@ class Law(Distribution):
     noise: ClassVar[str | None] = None
     is_data: ClassVar[bool] = False
     has_density: ClassVar[bool] = True
+    increasing: ClassVar[tuple[str, ...]] = ()
     several: ClassVar[bool] = False  # whether it may be over several variables
     value_dims: ClassVar[int] = 0
     param_dims: ClassVar[int] = 0
@@ -130,6 +138,8 @@ class Law(Distribution):
             self._bind(key, given[key])
         self._numbers.read(self._buffers)
         self._check_given()
+        fixed = {k: getattr(self, k) for k in self._given if k not in self._bound}
+        check_increasing(self.increasing, fixed, self.prob_text)
         if isinstance(features_shape, int):
             features_shape = (features_shape,)
         self._features_shape = declared_event(self, features_shape)

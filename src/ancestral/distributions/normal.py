@@ -1,6 +1,5 @@
 r"""The normal law, :math:`N(x; \mu, \sigma^2)`."""
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -9,13 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ancestral.distributions.constraints import identity, positive, real
+from ancestral.distributions.elementary import HALF_LOG_TWO_PI, log
 from ancestral.distributions.law import Law, Parameter
-
-HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
-
-
-def _log(scale: Tensor | float) -> Any:
-    return math.log(scale) if isinstance(scale, float) else scale.log()
 
 
 class Normal(Law):
@@ -64,7 +58,7 @@ class Normal(Law):
     @staticmethod
     def log_density(x: Tensor, loc: Any, scale: Any) -> Tensor:
         """The log density of each component."""
-        return -0.5 * ((x - loc) / scale) ** 2 - _log(scale) - HALF_LOG_TWO_PI
+        return -0.5 * ((x - loc) / scale) ** 2 - log(scale) - HALF_LOG_TWO_PI
 
     @staticmethod
     def log_cdf(x: Tensor, loc: Any, scale: Any) -> Tensor:
@@ -94,7 +88,7 @@ class Normal(Law):
     @staticmethod
     def entropy_of(loc: Any, scale: Any) -> Any:
         r""":math:`\log\sigma + \frac{1}{2}\log 2\pi e`."""
-        return _log(scale) + (HALF_LOG_TWO_PI + 0.5)
+        return log(scale) + (HALF_LOG_TWO_PI + 0.5)
 
 
 def kl_normal(q: dict[str, Any], p: dict[str, Any]) -> Tensor:
@@ -103,7 +97,7 @@ def kl_normal(q: dict[str, Any], p: dict[str, Any]) -> Tensor:
     """
     ratio = q["scale"] / p["scale"]
     shift = (q["loc"] - p["loc"]) / p["scale"]
-    return torch.as_tensor(0.5 * (ratio * ratio + shift * shift - 1.0) - _log(ratio))
+    return torch.as_tensor(0.5 * (ratio * ratio + shift * shift - 1.0) - log(ratio))
 
 
 Normal.closed_kl = {Normal: kl_normal}

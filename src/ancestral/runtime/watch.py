@@ -16,6 +16,7 @@ from ancestral.core.errors import (
     ShapeError,
     SupportError,
 )
+from ancestral.distributions.constraints import check_increasing
 from ancestral.distributions.law import Law
 from ancestral.distributions.layout import spanned
 from ancestral.distributions.support import check_support, first, worst
@@ -108,6 +109,7 @@ class Watch:
                 )
         self._rows_fit(step, law.moves, value)
         self._events_fit(step, law.moves, value)
+        check_increasing(law.increasing, tensors, str(step.text))
 
     def _events_fit(self, step: ir.Params, moves: type[Law], value: ParamSet) -> None:
         lead = len(step.out.axes)

@@ -79,6 +79,15 @@ class Check:
         return self.run.__name__.replace("_", " ")
 
 
+def another(case: LawCase) -> dict[str, Tensor]:
+    """Other parameters of the family, whose support holds that of the case."""
+    params = {k: v.roll(1, 0) for k, v in case.params.items()}
+    if case.family.increasing:  # ends of an interval: a longer one
+        low, high = case.family.increasing[0], case.family.increasing[-1]
+        params |= {low: case.params[low] - 0.5, high: case.params[high] + 0.7}
+    return params
+
+
 def always(case: LawCase) -> bool:
     """Every law."""
     return True
@@ -111,8 +120,12 @@ def close(found: Tensor, wanted: Tensor, what: str, tolerance: float = 1e-6) -> 
         found.shape == wanted.shape,
         f"{what} has shape {tuple(found.shape)}, should be {tuple(wanted.shape)}",
     )
-    near = torch.allclose(found.double(), wanted.double(), rtol=tolerance, atol=tolerance)
-    require(near, f"{what}: {found.tolist()}, should be {wanted.tolist()}")
+    if torch.allclose(found.double(), wanted.double(), rtol=tolerance, atol=tolerance):
+        return
+    gap = (found.double() - wanted.double()).abs().nan_to_num(torch.inf, torch.inf).flatten()
+    pairs = [f"{found.flatten()[i]:.9g}, should be {wanted.flatten()[i]:.9g}"
+             for i in gap.argsort(descending=True)[:3]]  # fmt: skip
+    raise AssertionError(f"{what} of shape {tuple(found.shape)}: {'; '.join(pairs)}")
 
 
 def same(found: Tensor, wanted: Tensor, what: str) -> None:

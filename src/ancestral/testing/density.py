@@ -12,6 +12,7 @@ from ancestral.testing.case import (
     FALSE_ALARM,
     Check,
     LawCase,
+    another,
     close,
     has_density,
     has_distribution_function,
@@ -32,10 +33,10 @@ def distribution_functions_are_integrals(case: LawCase) -> None:
     every = 1 if integral.countable else 100
     x, above = integral.x[::every], integral.above()[::every]
     if hasattr(law.moves, "log_sf"):
-        close(law.moves.log_sf(x, **integral.params).exp(), above, "the survival function")
+        close(law.moves.log_sf(x, **integral.params).exp(), above, "the survival function", 1e-5)
     if hasattr(law.moves, "log_cdf"):
         below = law.moves.log_cdf(x, **integral.params).exp()
-        close(below, 1.0 - above, "the distribution function")
+        close(below, 1.0 - above, "the distribution function", 1e-5)
     if hasattr(law.moves, "icdf") and not integral.countable:
         u = torch.linspace(0.001, 0.999, 999, dtype=torch.float64)
         u = u.reshape((-1,) + (1,) * (integral.x.dim() - 1)).expand(-1, *integral.x.shape[1:])
@@ -162,7 +163,7 @@ def divergences_are_integrals(case: LawCase) -> None:
     """Closed forms of KL[q || p] are the integrals, never negative, and zero for q = p."""
     q, integral = case.law(), Integral(case.law())
     for other in _relatives(case):
-        p = other.build(name="p2", **{k: v.roll(1, 0) for k, v in other.params.items()})
+        p = other.build(name="p2", **another(other))
         found = KullbackLeibler(q, p).eval()
         wanted = integral.mean(integral.log_density(q) - integral.log_density(p)).sum()
         close(found, wanted, f"KL[q || {other}]")
@@ -177,7 +178,7 @@ def closed_forms_are_means(case: LawCase) -> None:
     An error of 3.5 % of the standard deviation of log q - log p would be detected.
     """
     q = case.law()
-    p = case.build(name="p2", **{k: v.roll(1, 0) for k, v in case.params.items()})
+    p = case.build(name="p2", **another(case))
     x = q.sample(batch_n=DRAWS)
     log_q, log_p = q.get_log_prob(x), p.get_log_prob(x)
     forms = [("entropy", Entropy(q).eval(), -log_q)] if closed_entropy(q) is not None else []

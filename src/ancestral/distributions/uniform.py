@@ -1,0 +1,109 @@
+r"""The uniform law of an interval, :math:`p(x) = 1/(b-a)` for :math:`a \le x \le b`."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ancestral.distributions.constraints import Constraint, interval, real
+from ancestral.distributions.elementary import log
+from ancestral.distributions.law import Law, Parameter, Params
+
+
+class Uniform(Law):
+    r"""The uniform law with independent components, :math:`\log p(x) = -\log(b-a)`.
+
+    Both ends belong to it, since a draw may round to one.
+
+    Args:
+        var: Name of its variable.
+        cond_var: Names of its conditions.
+        name: How it prints.
+        features_shape: Event shape of a value.
+        low: Lower end :math:`a`: a number, a tensor, an ``nn.Parameter``, or a condition's name.
+        high: Upper end :math:`b > a`, likewise.
+        net: A network of the conditions, which returns a dict of parameters.
+
+    Example:
+        >>> Uniform(low=0.0, high=4.0).get_log_sf({"x": torch.ones(1)}).exp()
+        tensor([0.7500])
+    """
+
+    domains = {"low": real, "high": real}
+    increasing = ("low", "high")
+    reparametrised = True
+    noise = "uniform"
+
+    def __init__(
+        self,
+        var: str | Iterable[str] | None = None,
+        cond_var: str | Iterable[str] = (),
+        name: str = "p",
+        features_shape: Sequence[int] | None = None,
+        low: Parameter = None,
+        high: Parameter = None,
+        *,
+        net: Callable[..., Any] | None = None,
+    ) -> None:
+        super().__init__(var, cond_var, name, features_shape, net, {"low": low, "high": high})
+
+    def support(self, params: Params) -> Constraint | None:
+        """Numbers from ``low`` to ``high``."""
+        return interval(params["low"], params["high"])
+
+    @classmethod
+    def examples(cls) -> list[dict[str, Any]]:
+        """Intervals of several lengths."""
+        low = torch.tensor([-1.0, 0.0, 0.7], dtype=torch.float64)
+        return [{"low": low, "high": low + torch.tensor([0.5, 1.0, 3.0], dtype=torch.float64)}]
+
+    @staticmethod
+    def draw(noise: Tensor, low: Any, high: Any) -> Tensor:
+        """Uniform noise, stretched over the interval."""
+        return low + (high - low) * noise
+
+    @staticmethod
+    def log_density(x: Tensor, low: Any, high: Any) -> Tensor:
+        """The log density of each component; -inf outside."""
+        inside = (x >= low) & (x <= high)
+        return torch.where(inside, -log(high - low), -torch.inf)
+
+    @staticmethod
+    def log_cdf(x: Tensor, low: Any, high: Any) -> Tensor:
+        r""":math:`\log\frac{x-a}{b-a}`."""
+        return ((x - low) / (high - low)).clamp(0.0, 1.0).log()
+
+    @staticmethod
+    def log_sf(x: Tensor, low: Any, high: Any) -> Tensor:
+        r""":math:`\log\frac{b-x}{b-a}`."""
+        return ((high - x) / (high - low)).clamp(0.0, 1.0).log()
+
+    @staticmethod
+    def icdf(u: Tensor, low: Any, high: Any) -> Tensor:
+        r""":math:`a + (b-a)u`."""
+        return low + (high - low) * u
+
+    @staticmethod
+    def mean_of(low: Any, high: Any) -> Any:
+        r""":math:`(a+b)/2`."""
+        return 0.5 * (low + high)
+
+    @staticmethod
+    def variance_of(low: Any, high: Any) -> Any:
+        r""":math:`(b-a)^2/12`."""
+        return (high - low) ** 2 / 12.0
+
+    @staticmethod
+    def entropy_of(low: Any, high: Any) -> Any:
+        r""":math:`\log(b-a)`."""
+        return log(high - low)
+
+
+def kl_uniform(q: dict[str, Any], p: dict[str, Any]) -> Tensor:
+    """The logarithm of the ratio of lengths where one interval holds the other, else infinite."""
+    a, b, low, high = (torch.as_tensor(v) for v in (q["low"], q["high"], p["low"], p["high"]))
+    return torch.where((low <= a) & (b <= high), ((high - low) / (b - a)).log(), torch.inf)
+
+
+Uniform.closed_kl = {Uniform: kl_uniform}
