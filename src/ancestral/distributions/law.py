@@ -55,9 +55,8 @@ class Law(Distribution):
     * ``domains``: its parameters and what each may be; ``parametrisations``: the sets of them of
       which one is given, if not all are; ``split``: how one tensor of a network becomes
       parameters, in order, each through its link;
-    * ``noise``: the kind of base noise that a draw is a function of, a key of
-      :data:`ancestral.core.rng.NOISE`, or in words what its own ``noise_of`` returns;
-      ``reparametrised``: whether a draw is a differentiable function of the parameters;
+    * ``noise``: the kind of base noise that a draw is a function of, or in words what its own
+      ``noise_of`` returns; ``reparametrised``: whether a draw is differentiable in parameters;
     * ``increasing``: parameters that must be in this order, as the ends of an interval are;
     * ``value_dims``, ``param_dims``: how many last axes of a value, and of a parameter, the
       density itself reduces (1 for a vector such as a one-hot value); where parameters differ in
@@ -69,9 +68,8 @@ class Law(Distribution):
       ``icdf(u, **params)``, the smallest x with P(X <= x) >= u; ``mean_of``, ``variance_of``,
       ``entropy_of`` (nats) of the parameters; and ``values(event, like)``, all values of a
       discrete event;
-    * ``noise_of(shape, like, generator, **params)``, a move of laws that have no fixed base noise
-      (a gamma law, say): a standard draw given the parameters, without gradient, which ``draw``
-      turns into a value and gives its gradient (by implicit reparameterisation);
+    * ``noise_of(shape, like, generator, **params)``, a move of laws without fixed base noise: a
+      standard draw given the parameters, to which ``draw`` attaches its (implicit) gradient;
     * ``closed_kl``: for each family with a closed form of KL[self || family], a function of both
       laws' parameters.
 
@@ -138,8 +136,7 @@ class Law(Distribution):
             self._bind(key, given[key])
         self._numbers.read(self._buffers)
         self._check_given()
-        fixed = {k: getattr(self, k) for k in self._given if k not in self._bound}
-        check_increasing(self.increasing, fixed, self.prob_text)
+        check_increasing(self.increasing, {**self._buffers, **self._parameters}, self.prob_text)
         if isinstance(features_shape, int):
             features_shape = (features_shape,)
         self._features_shape = declared_event(self, features_shape)
