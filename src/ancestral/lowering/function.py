@@ -1,5 +1,6 @@
 """A loss as a function: lowered once, called many times, with live weights."""
 
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -59,8 +60,8 @@ class LossFunction:
         self._trained = trained
         self._inputs = inputs(loss)
         self._programs: dict[frozenset[str], tuple[Program, Any]] = {}
-        self._ready: dict[Any, tuple[Program, Any]] = {}  # by the exact shapes of inputs
-        self._steps: dict[Any, Step] = {}
+        self._steps: dict[Any, Step] = {}  # by the event shapes of inputs
+        self._ready: dict[Any, Step] = {}  # by their exact shapes
         self._checked: set[frozenset[str]] = set()
         warn_plug_in(loss)
 
@@ -136,30 +137,38 @@ class LossFunction:
         """A run over checked inputs; a watch comes with it if they are of a new kind."""
         data = self._data(x_dict, scalars)
         key = (batch_n, *[(v.shape, v.dtype, v.device) for v in data.values()])
-        ready = self._ready.get(key)
-        if ready is None:
-            flat = frozenset(n for n, v in data.items() if v.dim() == 0)
-            kind = (flat, tuple((v.shape[1:], v.dtype, v.device) for v in data.values()))
-            ready = self.program(flat), kind
-        program, kind = ready
-        run = Run(program, data, noise or {}, generator, batch_n)
+        step = self._ready.get(key)
+        if step is None or not step.is_current():
+            return self._anew(key, data, generator, noise, batch_n)
+        run = Run(step.program, data, noise, generator, batch_n)
         if noise:
-            self._check_noise(program, noise)
-        step = self._steps.get(kind)
-        if step is not None and key in self._ready and step.is_current():
-            run.step = step
-            return run, None
-        if not program.is_current():
-            self._forget()
-            return self.prepare(x_dict, generator, noise, batch_n, scalars)
-        self._ready[key] = ready
-        run.keep = self._steps, kind, self._compile
+            self._check_noise(run.program, noise)
+        run.step = step
+        return run, None
+
+    def _anew(
+        self,
+        key: Any,
+        data: dict[str, Tensor],
+        generator: Generator,
+        noise: Mapping[str, Tensor] | None,
+        batch_n: int | None,
+    ) -> tuple[Run, Watch]:
+        """A watched run; the step for such inputs is ready at the next call."""
+        flat = frozenset(n for n, v in data.items() if v.dim() == 0)
+        kind = (flat, tuple((v.shape[1:], v.dtype, v.device) for v in data.values()))
+        run = Run(self.program(flat), data, noise, generator, batch_n)
+        if noise:
+            self._check_noise(run.program, noise)
+        run.keep = functools.partial(self._keep, key, kind)
         return run, Watch()
 
-    def _forget(self) -> None:
-        """Lower anew: laws that were one because of equal constants no longer are."""
-        for made in (self._programs, self._ready, self._steps, self._checked):
-            made.clear()
+    def _keep(self, key: Any, kind: Any, run: Run) -> None:
+        """Generate the step for inputs of a kind, if there is none, once a run was right."""
+        step = self._steps.get(kind)
+        if step is None or step.program is not run.program or not step.is_current():
+            step = self._steps[kind] = Step(run, self._compile)
+        self._ready[key] = step
 
     def _check_noise(self, program: Program, noise: Mapping[str, Tensor]) -> None:
         for name in noise:
@@ -183,8 +192,12 @@ class LossFunction:
                 found = {n: x_dict[n] for n in self._inputs}
             except KeyError:
                 found = {}
-            if found and all(isinstance(v, Tensor) for v in found.values()):
-                return found
+            for value in found.values():
+                if not isinstance(value, Tensor):
+                    break
+            else:
+                if found:
+                    return found
         given = dict(x_dict or {})
         for name, value in scalars.items():
             if name not in self._inputs:
@@ -215,9 +228,7 @@ def execute(run: Run, watch: Watch | None) -> Tensor:
             return value
         value = interpret(run, watch)
         if run.keep is not None:
-            steps, kind, compile = run.keep
-            if kind not in steps or not steps[kind].is_current():
-                steps[kind] = Step(run, compile)
+            run.keep(run)
         return value
     except RuntimeError as error:
         if watch is not None or isinstance(error, (AncestralError, torch.OutOfMemoryError)):

@@ -20,35 +20,39 @@ class Network:
     Args:
         law: The law.
         keys: The parameters that are wanted.
+
+    Attributes:
+        call: What is called.
+        is_bare: Whether that is the network itself.
+        in_order: Whether it returns the parameters in order.
+        holder: Where the law keeps its network,
+        net: which should be this one as long as the step is used,
+        hooks: with these empty, since the call would leave them out.
     """
 
     def __init__(self, law: Law, keys: Sequence[str]) -> None:
         names = law.cond_var
         hooks = law._forward_hooks, law._forward_pre_hooks
         backward_hooks = law._backward_hooks, law._backward_pre_hooks
-        self._hooks: tuple[Mapping[int, Any], ...] = (*hooks, *backward_hooks)
+        self.hooks: tuple[Mapping[int, Any], ...] = (*hooks, *backward_hooks)
         self.in_order = not law.domains
         own = type(law).forward is not Law.forward or self.in_order
-        self.is_bare = not own and not any(self._hooks)
-        self._holder = law._modules if "net" in law._modules else vars(law)
-        self._net = self._holder.get("net")
+        self.is_bare = not own and not any(self.hooks)
+        self.holder = law._modules if "net" in law._modules else vars(law)
+        self.net = self.holder.get("net")
         self.call: Callable[..., Any]
-        if any(self._hooks):
+        if any(self.hooks):
             self.call = _by_name(law, names)  # as the law is called everywhere else
-            self._hooks = ()
+            self.hooks = ()
         elif not self.is_bare:
             self.call = law if _in_order(law.forward, names) else _by_name(law, names)
-        elif not law.takes_names or _in_order(getattr(self._net, "forward", self._net), names):
-            assert self._net is not None
-            self.call = self._net
+        elif not law.takes_names or _in_order(getattr(self.net, "forward", self.net), names):
+            assert self.net is not None
+            self.call = self.net
         else:
-            self.call = _by_name(self._net, names)
+            self.call = _by_name(self.net, names)
         if self.in_order:
             self.call = _ordered(_by_name(law, names), tuple(keys))
-
-    def is_current(self) -> bool:
-        """Whether the law still has this network, and no hook that the call would leave out."""
-        return self._holder.get("net") is self._net and not any(self._hooks)
 
 
 def _by_name(call: Any, names: Sequence[str]) -> Callable[..., Any]:

@@ -1,7 +1,7 @@
 """One evaluation of a program: what it is given, and what it has computed so far."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -40,25 +40,49 @@ class ParamSet:
         return tuple(torch.broadcast_shapes(*shapes)) if shapes else ()
 
 
-@dataclass(slots=True)
 class Run:
-    """One evaluation: what it is given, and what it has computed so far."""
+    """One evaluation: what it is given, and what it has computed so far.
 
-    program: ir.Program
-    data: Mapping[str, Tensor]
-    noise: Mapping[str, Tensor] = field(default_factory=dict)
-    generator: Generator = None
-    batch_n: int | None = None
-    step: Any = None  # the generated step, if there is one for these inputs
-    keep: Any = None  # where the generated step of these inputs is to be kept
-    drawn: dict[str, Tensor] = field(default_factory=dict)  # the noise that was used
-    values: dict[ir.Register, Any] = field(default_factory=dict)
-    rows: dict[Any, int] = field(default_factory=dict)  # axis to size
-    raw: dict[ir.Register, Any] = field(default_factory=dict)  # what each law's network returned
-    closed: dict[ir.Register, Any] = field(default_factory=dict)  # each closed form and its shapes
+    Args:
+        program: The program.
+        data: Given values by the name of the variable.
+        noise: Given noise by the name of the draw.
+        generator: Source of the rest of the noise.
+        batch_n: Number of rows where no data says it.
+    """
 
-    def read_rows(self) -> None:
-        """The rows of the data are known first: a draw may stand before the data it follows."""
+    __slots__ = (
+        "program", "data", "noise", "generator", "batch_n", "step", "keep", "drawn", "values",
+        "rows", "raw", "closed",
+    )  # fmt: skip
+    values: dict[ir.Register, Any]
+    rows: dict[Any, int]  # axis to size
+    raw: dict[ir.Register, Any]  # what each law's network returned
+    closed: dict[ir.Register, Any]  # each closed form and its shapes
+
+    def __init__(
+        self,
+        program: ir.Program,
+        data: Mapping[str, Tensor],
+        noise: Mapping[str, Tensor] | None = None,
+        generator: Generator = None,
+        batch_n: int | None = None,
+    ) -> None:
+        self.program = program
+        self.data = data
+        self.noise = noise or {}
+        self.generator = generator
+        self.batch_n = batch_n
+        self.step: Any = None  # the generated step, if there is one for these inputs
+        self.keep: Any = None  # called with the run, it keeps a generated step for such inputs
+        self.drawn: dict[str, Tensor] = {}  # the noise that was used
+
+    def start(self) -> None:
+        """Room for what the interpreter computes, which a generated step does without.
+
+        The rows of the data are known first: a draw may stand before the data it follows.
+        """
+        self.values, self.rows, self.raw, self.closed = {}, {}, {}, {}
         for step in self.program.steps:
             if isinstance(step, ir.Input):
                 for axis, size in zip(step.out.axes, self.data[step.var].shape, strict=False):

@@ -25,6 +25,7 @@ class Step:
     """
 
     def __init__(self, run: Run, compile: bool | str = False) -> None:
+        self.program = run.program
         self.source: Source = generate(run)
         self.function: Callable[..., Tensor] = self.source.compile()
         if compile:
@@ -49,10 +50,16 @@ class Step:
             for n in self.source.noise
         ]
         merged = [(law, k) for pair in run.program.merged for law in pair for k in law.numbers]
-        self._literal = [
-            (law, k, t := getattr(law, k), t._version)
-            for law, k in (*self.source.literal, *merged)
+        # what the text was made for, in flat lists: it is looked at in every step
+        networks = self.source.networks
+        self._same = [(n.holder, "net", n.net) for n in networks]
+        self._same += [
+            (law._buffers, k, law._buffers[k]) for law, k in (*self.source.literal, *merged)
         ]
+        self._versions = [
+            (t, t._version) for _, k, t in self._same if k != "net" and not t.is_inference()
+        ]
+        self._hooks = [hooks for n in networks for hooks in n.hooks]
         self._rows = [_size(a, carriers) for a in self.source.rows]
 
     def _row_dims(self, run: Run) -> list[tuple[int, ...]]:
@@ -77,9 +84,13 @@ class Step:
 
     def is_current(self) -> bool:
         """Whether constants and networks that the text was made for are still what they were."""
-        if not all(network.is_current() for network in self.source.networks):
-            return False
-        return all(getattr(law, k) is t and t._version == v for law, k, t, v in self._literal)
+        for owner, key, thing in self._same:
+            if owner.get(key) is not thing:
+                return False
+        for tensor, version in self._versions:
+            if tensor._version != version:
+                return False
+        return not any(self._hooks)
 
     def __call__(self, run: Run) -> Tensor:
         """The value; the noise that was used is left in the run."""
