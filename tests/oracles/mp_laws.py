@@ -143,6 +143,100 @@ def _log_arc(z: Number) -> Number:
     return mp.log(mp.atan2(1, -z) / mp.pi)
 
 
+def _beta_log_prob(x: Number, concentration1: Number, concentration0: Number) -> Number:
+    a, b = concentration1, concentration0
+    return (a - 1) * mp.log(x) + (b - 1) * mp.log1p(-x) - _log_beta(a, b)
+
+
+def _beta_entropy(concentration1: Number, concentration0: Number) -> Number:
+    a, b = concentration1, concentration0
+    slopes = (a - 1) * mp.psi(0, a) + (b - 1) * mp.psi(0, b) - (a + b - 2) * mp.psi(0, a + b)
+    return _log_beta(a, b) - slopes
+
+
+def _log_beta(a: Number, b: Number) -> Number:
+    return mp.loggamma(a) + mp.loggamma(b) - mp.loggamma(a + b)
+
+
+def _near_beta(r: random.Random, p: Row) -> float:
+    """Within 30 standard deviations of the mean, or near an end."""
+    a, b = p["concentration1"], p["concentration0"]
+    if r.random() < 0.3:
+        end = 10 ** r.uniform(-12, -0.3)
+        return r.choice([end, 1 - end])
+    deviation = (a * b / (a + b + 1)) ** 0.5 / (a + b)
+    x = a / (a + b) + r.uniform(-30, 30) * deviation
+    return x if 0 < x < 1 else r.random()
+
+
+def _student_log_prob(x: Number, df: Number, loc: Number, scale: Number) -> Number:
+    z, half = (x - loc) / scale, mp.mpf(1) / 2
+    peak = -_log_beta(half, df / 2) - mp.log(df) / 2 - mp.log(scale)
+    return peak - (df + 1) / 2 * mp.log1p(z**2 / df)
+
+
+def _student_entropy(df: Number, loc: Number, scale: Number) -> Number:
+    half, y = mp.mpf(1) / 2, df / 2
+    slope = (y + half) * (mp.psi(0, y + half) - mp.psi(0, y))
+    return slope + _log_beta(half, y) + mp.log(df) / 2 + mp.log(scale)
+
+
+def _kumaraswamy() -> dict[str, Callable[..., Number]]:
+    def above(x: Number, concentration1: Number, concentration0: Number) -> Number:
+        return concentration0 * mp.log(-mp.expm1(concentration1 * mp.log(x)))
+
+    def log_prob(x: Number, concentration1: Number, concentration0: Number) -> Number:
+        a, b = concentration1, concentration0
+        return mp.log(a * b) + (a - 1) * mp.log(x) + above(x, a, b) * (b - 1) / b
+
+    def entropy(concentration1: Number, concentration0: Number) -> Number:
+        a, b = concentration1, concentration0
+        return 1 - 1 / b + (1 - 1 / a) * (mp.psi(0, b + 1) + mp.euler) - mp.log(a * b)
+
+    return {
+        "log_prob": log_prob,
+        "log_cdf": lambda **p: mp.log(-mp.expm1(above(**p))),
+        "log_sf": above,
+        "entropy": entropy,
+    }
+
+
+def _kumaraswamy_value(r: random.Random, p: Row) -> float:
+    """A quantile, far into both tails."""
+    tail = 10 ** r.uniform(-30, 0)
+    log_above = math.log(tail) if r.random() < 0.5 else math.log1p(-tail * 0.999)
+    inner = -math.expm1(log_above / p["concentration0"])
+    return inner ** (1 / p["concentration1"]) if inner > 0 else 0.0
+
+
+def _continuous(eta: Callable[..., Number]) -> dict[str, Callable[..., Number]]:
+    """A continuous Bernoulli law by its natural parameter."""
+
+    def total(n: Number) -> Number:
+        return mp.expm1(n) / n if n else mp.mpf(1)
+
+    def entropy(**p: Number) -> Number:
+        n = eta(**p)
+        mean = 1 / -mp.expm1(-n) - 1 / n if n else mp.mpf(1) / 2
+        return mp.log(total(n)) - n * mean
+
+    def below(x: Number, n: Number) -> Number:
+        return mp.log(mp.expm1(n * x) / mp.expm1(n)) if n else mp.log(x)
+
+    return {
+        "log_prob": lambda x, **p: eta(**p) * x - mp.log(total(eta(**p))),
+        "log_cdf": lambda x, **p: below(x, eta(**p)),
+        "log_sf": lambda x, **p: below(1 - x, -eta(**p)),
+        "entropy": entropy,
+    }
+
+
+def grey(r: random.Random, p: Row) -> float:
+    """Inside of (0, 1), near either end too."""
+    end = 10 ** r.uniform(-9, -0.3)
+    return r.choice([r.random(), end, 1 - end])
+
+
 LOC_SCALE = {"loc": real, "scale": positive}
 
 LAWS: dict[str, Reference] = {
@@ -257,6 +351,50 @@ LAWS: dict[str, Reference] = {
         {"concentration": positive, "rate": positive},
         lambda r, p: near_gamma(r, p["concentration"]) / p["rate"],
         {"log_prob": _gamma_log_prob, "entropy": _gamma_entropy},
+    ),
+    "InverseGamma": Reference(
+        {"concentration": positive, "rate": positive},
+        lambda r, p: p["rate"] / near_gamma(r, p["concentration"]),
+        {
+            "log_prob": lambda x, concentration, rate: (
+                _gamma_log_prob(1 / x, concentration, rate) - 2 * mp.log(x)
+            ),
+            "entropy": lambda concentration, rate: (
+                concentration
+                + mp.log(rate)
+                + mp.loggamma(concentration)
+                - (1 + concentration) * mp.psi(0, concentration)
+            ),
+        },
+    ),
+    "Beta": Reference(
+        {"concentration1": positive, "concentration0": positive},
+        _near_beta,
+        {"log_prob": _beta_log_prob, "entropy": _beta_entropy},
+        valid=lambda p: 0 < p["x"] < 1,
+    ),
+    "StudentT": Reference(
+        {"df": lambda r: 10 ** r.uniform(-3, 10), **LOC_SCALE},
+        lambda r, p: p["loc"] + p["scale"] * r.choice([-1, 1]) * 10 ** r.uniform(-6, 4),
+        {"log_prob": _student_log_prob, "entropy": _student_entropy},
+    ),
+    "Kumaraswamy": Reference(
+        {"concentration1": positive, "concentration0": positive},
+        _kumaraswamy_value,
+        _kumaraswamy(),
+        valid=lambda p: 1e-30 < p["x"] < 1,
+    ),
+    "ContinuousBernoulli.logits": Reference(
+        {"logits": lambda r: r.choice([-1, 1]) * 10 ** r.uniform(-9, 6)},
+        grey,
+        _continuous(lambda logits: logits),
+        valid=lambda p: 0 < p["x"] < 1,
+    ),
+    "ContinuousBernoulli.probs": Reference(
+        {"probs": lambda r: r.choice([probability(r), 0.5 + r.uniform(-1, 1) * 1e-3])},
+        grey,
+        _continuous(lambda probs: mp.log(probs) - mp.log1p(-probs)),
+        valid=lambda p: 0 < p["x"] < 1,
     ),
     "Bernoulli.logits": Reference(
         {"logits": logit},

@@ -129,6 +129,54 @@ def Gamma(concentration: Array, rate: Array) -> Oracle:
     return _continuous(stats.gamma(concentration, scale=1 / rate))
 
 
+def InverseGamma(concentration: Array, rate: Array) -> Oracle:
+    def kl(other: Oracle) -> Array:  # it does not see a map of the values
+        (a,), b = other.frozen.args, other.frozen.kwds["scale"]
+        return Gamma(concentration, rate).kl(Gamma(a, b))
+
+    return replace(_continuous(stats.invgamma(concentration, scale=rate)), kl=kl)
+
+
+def Beta(concentration1: Array, concentration0: Array) -> Oracle:
+    return _continuous(stats.beta(concentration1, concentration0))
+
+
+def StudentT(df: Array, loc: Array, scale: Array) -> Oracle:
+    return _continuous(stats.t(df, loc, scale))
+
+
+def Kumaraswamy(concentration1: Array, concentration0: Array) -> Oracle:
+    a, b = concentration1, concentration0
+    first, second = (b * special.beta(1 + n / a, b) for n in (1, 2))
+    harmonic = special.digamma(b + 1) + np.euler_gamma
+
+    def log_density(x: Array) -> Array:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.log(a * b) + (a - 1) * np.log(x) + (b - 1) * np.log1p(-(x**a))
+
+    entropy = 1 - 1 / b + (1 - 1 / a) * harmonic - np.log(a * b)
+    return Oracle(log_density, first, second - first**2, entropy, lambda other: np.nan)
+
+
+def ContinuousBernoulli(probs: Array | None = None, logits: Array | None = None) -> Oracle:
+    eta = special.logit(probs) if logits is None else logits
+    log_total = np.log(np.expm1(eta) / eta)
+    mean = 1 / -np.expm1(-eta) - 1 / eta
+    variance = eta**-2.0 - 0.25 / np.sinh(eta / 2) ** 2
+
+    def kl(other: Oracle) -> Array:
+        return (eta - other.frozen[0]) * mean - log_total + other.frozen[1]
+
+    return Oracle(
+        lambda x: eta * x - log_total,
+        mean,
+        variance,
+        log_total - eta * mean,
+        kl,
+        (eta, log_total),
+    )
+
+
 def Bernoulli(probs: Array | None = None, logits: Array | None = None) -> Oracle:
     pi = special.expit(logits) if probs is None else probs
     frozen = stats.bernoulli(pi)

@@ -2,8 +2,10 @@
 
 from ancestral.distributions.base import Distribution
 from ancestral.distributions.bernoulli import Bernoulli
+from ancestral.distributions.beta import Beta
 from ancestral.distributions.categorical import Categorical
 from ancestral.distributions.cauchy import Cauchy
+from ancestral.distributions.continuous_bernoulli import ContinuousBernoulli
 from ancestral.distributions.deterministic import Deterministic
 from ancestral.distributions.empirical import EmpiricalDistribution
 from ancestral.distributions.exponential import Exponential
@@ -11,18 +13,23 @@ from ancestral.distributions.gamma import Gamma
 from ancestral.distributions.gumbel import Gumbel
 from ancestral.distributions.half_cauchy import HalfCauchy
 from ancestral.distributions.half_normal import HalfNormal
+from ancestral.distributions.inverse_gamma import InverseGamma
 from ancestral.distributions.joint import Joint
+from ancestral.distributions.kumaraswamy import Kumaraswamy
 from ancestral.distributions.laplace import Laplace
 from ancestral.distributions.law import Law
 from ancestral.distributions.log_normal import LogNormal
 from ancestral.distributions.logistic import Logistic
 from ancestral.distributions.normal import Normal
+from ancestral.distributions.student_t import StudentT
 from ancestral.distributions.uniform import Uniform
 
 __all__ = [
     "Bernoulli",
+    "Beta",
     "Categorical",
     "Cauchy",
+    "ContinuousBernoulli",
     "Deterministic",
     "Distribution",
     "EmpiricalDistribution",
@@ -31,11 +38,14 @@ __all__ = [
     "Gumbel",
     "HalfCauchy",
     "HalfNormal",
+    "InverseGamma",
     "Joint",
+    "Kumaraswamy",
     "Laplace",
     "Law",
     "LogNormal",
     "Logistic",
     "Normal",
+    "StudentT",
     "Uniform",
 ]

@@ -60,7 +60,9 @@ class Inliner:
             raise NotInlineError(str(error)) from error
         local: dict[str, Operand] = {}
         for name, parameter in scope.parameters.items():
-            if parameter.kind is parameter.VAR_KEYWORD:
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                local[name] = Known(tuple(bound.arguments.get(name, ())))
+            elif parameter.kind is parameter.VAR_KEYWORD:
                 local[name] = Known(dict(bound.arguments.get(name, {})))
             elif name in bound.arguments:
                 local[name] = self._named(bound.arguments[name])
