@@ -29,8 +29,8 @@ class ContinuousBernoulli(Law):
         net: A network of the conditions; one output tensor is the logits.
 
     Example:
-        >>> ContinuousBernoulli(logits=0.0).get_log_prob({"x": torch.tensor([0.3])})
-        tensor([0.])
+        >>> ContinuousBernoulli(logits=0.0).get_cdf({"x": torch.tensor([0.3])})
+        tensor([0.3000])
     """
 
     domains = {"logits": real, "probs": unit_interval}
