@@ -119,7 +119,7 @@ def test_text_of_a_vae() -> None:
         "reduction='none').sum(1)\n"
         "        t1 = (0.5 * (scale0 * scale0 + loc0 * loc0 - 1.0) - scale0.log()).sum(1)\n"
         "        t2 = t0 - t1\n"
-        "        t3 = t2.mean(0)\n"
+        "        t3 = t2.mean()\n"
         "        return t3\n"
         "    return loss\n"
     )

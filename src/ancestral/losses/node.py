@@ -5,6 +5,7 @@ nodes (printing, checking, rewriting, lowering) are tables of functions over thi
 nodes that mention laws (:mod:`ancestral.losses.prob`).
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -16,6 +17,15 @@ from ancestral.core.names import as_names
 from ancestral.losses.sugar import Loss
 
 
+@functools.cache
+def _names(kind: type) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
+
+
+def _fields(node: Any) -> tuple[str, ...]:
+    return _names(type(node))
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Node(Loss):
     """A node of an expression."""
@@ -24,8 +34,8 @@ class Node(Loss):
     def children(self) -> tuple["Node", ...]:
         """The nodes below this one, in the order in which they print."""
         found: list[Node] = []
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for name in _fields(self):
+            value = getattr(self, name)
             if isinstance(value, Node):
                 found.append(value)
             elif isinstance(value, tuple):
@@ -34,26 +44,17 @@ class Node(Loss):
 
     def with_children(self, children: Sequence["Node"]) -> "Node":
         """The same node over other children."""
-        rest = list(children)
+        before = self.children
+        if all(new is old for new, old in zip(children, before, strict=True)):
+            return self
+        rest = iter(children)
         changes: dict[str, Any] = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for name in _fields(self):
+            value = getattr(self, name)
             if isinstance(value, Node):
-                changes[field.name] = rest.pop(0)
+                changes[name] = next(rest)
             elif isinstance(value, tuple) and any(isinstance(v, Node) for v in value):
-                changes[field.name] = tuple(
-                    rest.pop(0) if isinstance(v, Node) else v for v in value
-                )
-        if all(
-            changes[k] is getattr(self, k) for k in changes if not isinstance(changes[k], tuple)
-        ):
-            same = all(
-                all(a is b for a, b in zip(changes[k], getattr(self, k), strict=True))
-                for k in changes
-                if isinstance(changes[k], tuple)
-            )
-            if same:
-                return self
+                changes[name] = tuple(next(rest) if isinstance(v, Node) else v for v in value)
         return replace(self, **changes)
 
     def _coerce(self, *names: str) -> None:

@@ -306,7 +306,8 @@ def _linear(w: Writer, step: ir.Linear) -> None:
 def _reduce(w: Writer, step: ir.Reduce) -> None:
     dim, name = step.arg.axes.index(step.axis), w.text(step.arg)
     if step.how in ("mean", "sum"):
-        w.put(step.out, "t", f"{name}.{step.how}({dim})")
+        over = "" if w.run.values[step.arg].dim() == 1 else dim
+        w.put(step.out, "t", f"{name}.{step.how}({over})")
         return
     text = f"{name}.logsumexp({dim})"
     if step.how == "logmeanexp":

@@ -308,10 +308,11 @@ def _linear(step: ir.Linear, run: Run) -> Tensor:
 def _reduce(step: ir.Reduce, run: Run) -> Tensor:
     value: Tensor = run.values[step.arg]
     dim = step.arg.axes.index(step.axis)
+    over = () if value.dim() == 1 else (dim,)  # of a vector as a whole: a shorter way in torch
     if step.how == "mean":
-        return value.mean(dim)
+        return value.mean(*over)
     if step.how == "sum":
-        return value.sum(dim)
+        return value.sum(*over)
     total = value.logsumexp(dim)
     return total - math.log(value.shape[dim]) if step.how == "logmeanexp" else total
 

@@ -101,7 +101,7 @@ class Step:
             if own:
                 args.append(partial(_given_parameters, run, name, make, like, noise))
                 continue
-            shape = (*(_read(a, run) for a in axes), *event)
+            shape = (*[_read(a, run) for a in axes], *event)
             if noise is None:
                 noise = make(shape, like, run.generator)
             elif tuple(noise.shape) != shape:
