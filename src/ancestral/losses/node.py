@@ -6,9 +6,9 @@ nodes that mention laws (:mod:`ancestral.losses.prob`).
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -18,12 +18,13 @@ from ancestral.losses.sugar import Loss
 
 
 @functools.cache
-def _names(kind: type) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(kind))
+def _names(kind: Hashable) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(cast("type[Node]", kind)))
 
 
-def _fields(node: Any) -> tuple[str, ...]:
-    return _names(type(node))
+def _fields(node: "Node") -> tuple[str, ...]:
+    kind: Any = type(node)
+    return _names(kind)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
