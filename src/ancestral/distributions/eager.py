@@ -195,9 +195,8 @@ def refuse_density(dist: "Distribution") -> None:
     if dist.integrated:
         raise DensityError(
             f"log {dist.prob_text}: {listing(dist.integrated)} is integrated out, and the "
-            "integral "
-            "has no closed form. Use a bound: E(q, joint.log_prob() - q.log_prob()), with "
-            f"q a law of {listing(dist.integrated)}."
+            "integral has no closed form. Use a bound: E(q, joint.log_prob() - q.log_prob()), "
+            f"with q a law of {listing(dist.integrated)}."
         )
     for factor in dist.factors:
         if not factor.law.has_density:

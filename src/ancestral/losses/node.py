@@ -76,8 +76,7 @@ def as_node(value: Any) -> Node:
             return Constant(value if value.requires_grad else float(value))
         raise DataError(
             f"a tensor of shape {tuple(value.shape)} stands in a loss, which takes numbers and "
-            "0-d "
-            "tensors. Name it, values('r'), and give its value when the loss is evaluated."
+            "0-d tensors. Name it, values('r'), and give its value when the loss is evaluated."
         )
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return Constant(float(value))

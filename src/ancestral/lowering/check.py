@@ -92,9 +92,7 @@ def _cut_message(node: Node, program: Program, cut: CutPath) -> str:
     return (
         f"in {loss_text.text(node)}: {cut.draw} is drawn from {law.prob_text}, a "
         f"{law.distribution_name}, whose draws have no pathwise derivative, so the gradient to "
-        "the "
-        f"parameters behind {law.prob_text} would be lost. Choose how to estimate it: "
+        f"the parameters behind {law.prob_text} would be lost. Choose how to estimate it: "
         f".estimate({{{law.name}: ...}}) with {' or '.join(choices)}; or write "
-        f"{law.name}.detach() "
-        "if no gradient is meant."
+        f"{law.name}.detach() if no gradient is meant."
     )

@@ -254,9 +254,8 @@ def _tensor(name: str, value: Any, dtype: torch.dtype) -> Tensor:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return torch.tensor(float(value), dtype=dtype)
     raise DataError(
-        f"the value of {name!r} must be a tensor or a number, got {type(value).__name__}; wrap "
-        "it in "
-        "torch.as_tensor(...)."
+        f"the value of {name!r} must be a tensor or a number, got {type(value).__name__}; wrap it "
+        "in torch.as_tensor(...)."
     )
 
 

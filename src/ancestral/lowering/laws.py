@@ -173,8 +173,7 @@ def _choice(lw: Lowering, node: Expectation, factor: Factor, scope: Scope) -> Es
     if chosen.how == "table" and not hasattr(law.moves, "values"):
         raise OptionError(
             f"Enumerate() for {loss_text.text(node)}: the values of a {law.distribution_name} "
-            "cannot be "
-            "enumerated. Use Score(...), or Pathwise() where the law allows it."
+            "cannot be enumerated. Use Score(...), or Pathwise() where the law allows it."
         )
     found: Estimator = chosen
     return found
@@ -196,8 +195,7 @@ def _table(
     if factor.copies:
         raise OptionError(
             f"Enumerate() of {factor.text}: its {factor.copies[1]} copies cannot be enumerated "
-            "one by "
-            "one. Use Score(...), or one copy."
+            "one by one. Use Score(...), or one copy."
         )
     key = _key(factor, params, chosen)
     record = lw.ledger.assign(key, factor.var, scope.path, scope.depth, None)

@@ -75,8 +75,7 @@ def _params(step: ir.Params, run: Run) -> ParamSet:
         else:
             raise ShapeError(
                 f"{step.text}: the network returned {key} of shape {tuple(v.shape)} for {batch} "
-                "rows. "
-                f"Its first axis must be the rows: ({batch}, ...)."
+                f"rows. Its first axis must be the rows: ({batch}, ...)."
             )
     if axes and not rows:  # nothing depends on the rows: every row has the same parameters
         like = law.anchor()
@@ -98,8 +97,7 @@ def _span(text: object, var: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
         told = " and ".join(str(tuple(s)) for s in dict.fromkeys(shapes))
         raise ShapeError(
             f"{text}: {var} has the event shapes {told} in the laws that name it. Give them one: "
-            "the "
-            "width of the network's output and features_shape must agree."
+            "the width of the network's output and features_shape must agree."
         ) from None
 
 
@@ -225,8 +223,7 @@ def _slope(step: ir.Slope, run: Run) -> Tensor:
         if y.numel() != math.prod(sizes):
             raise ShapeError(
                 f"{step.text}: the function returned {tuple(y.shape)} for {math.prod(sizes)} "
-                "rows. "
-                "A gradient is taken of one number per row."
+                "rows. A gradient is taken of one number per row."
             )
         (slope,) = torch.autograd.grad(y.sum(), x, create_graph=keep)
     return _unfolded(step, slope, sizes)
@@ -269,8 +266,7 @@ def _unfolded(step: Any, out: Tensor, sizes: tuple[int, ...]) -> Tensor:
         shape = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
         raise ShapeError(
             f"{step.text} returned {shape} for {batch} rows. A function must return a tensor "
-            "whose "
-            "first axis is the rows."
+            "whose first axis is the rows."
         )
     return unfold(out, sizes) if step.out.axes else out[0]
 
@@ -340,8 +336,7 @@ def _scalar(step: ir.Scalar, run: Run) -> Tensor:
     raise ShapeError(
         f"{step.text} has shape {tuple(value.shape)}{beside}: its event shape is "
         f"{tuple(value.shape[axes:])}, but a term of a loss is one number per row. Give it with "
-        "shape "
-        f"{rows}, e.g. .squeeze(-1), or reduce it with sqnorm() or a Function."
+        f"shape {rows}, e.g. .squeeze(-1), or reduce it with sqnorm() or a Function."
     )
 
 

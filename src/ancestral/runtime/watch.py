@@ -76,8 +76,7 @@ class Watch:
                 )
                 raise ShapeError(
                     f"{step.var} has {size} rows and {first} has {run.rows[axis]}, but they meet "
-                    "in "
-                    "one term. Give them the same number of rows, or reduce each with .mean()."
+                    "in one term. Give them the same number of rows, or reduce each with .mean()."
                 )
         finite(f"the data {step.var}", value, DataError)
 
@@ -141,8 +140,7 @@ class Watch:
                     raise ShapeError(
                         f"{step.text}: {key} has shape {tuple(v.shape)}, event shape {event}, but "
                         f"{other} has shape {tuple(w.shape)}, which does not fit it. Give both "
-                        "the "
-                        f"event shape {event}, rows in front."
+                        f"the event shape {event}, rows in front."
                     )
 
     def _value(self, run: Run, step: ir.Density) -> None:
@@ -219,8 +217,7 @@ class Watch:
         if known != shape:
             raise ShapeError(
                 f"{var} has event shape {shape} in {source}, but {known} in {before}. A variable "
-                "has "
-                "one event shape."
+                "has one event shape."
             )
 
 
