@@ -237,6 +237,59 @@ def grey(r: random.Random, p: Row) -> float:
     return r.choice([r.random(), end, 1 - end])
 
 
+def _normal_mass(low: Number, high: Number) -> Number:
+    """The log of a standard normal probability, by tails where the interval lies in one."""
+    if low > 0:
+        low, high = -high, -low
+    with mp.workdps(mp.dps + 30):
+        upper = mp.erfc(-high / mp.sqrt(2))
+        return mp.log((upper - mp.erfc(-low / mp.sqrt(2))) / 2) if upper else -mp.inf
+
+
+def _folded() -> dict[str, Callable[..., Number]]:
+    def log_prob(x: Number, loc: Number, scale: Number) -> Number:
+        near, far = (-(((x + sign * loc) / scale) ** 2) / 2 for sign in (-1, 1))
+        return mp.log(mp.exp(near) + mp.exp(far)) - mp.log(scale) - mp.log(2 * mp.pi) / 2
+
+    return {
+        "log_prob": log_prob,
+        "log_cdf": lambda x, loc, scale: _normal_mass((-x - loc) / scale, (x - loc) / scale),
+        "log_sf": lambda x, loc, scale: mp.log(
+            (mp.erfc((x - loc) / scale / mp.sqrt(2)) + mp.erfc((x + loc) / scale / mp.sqrt(2))) / 2
+        ),
+    }
+
+
+def _truncated() -> dict[str, Callable[..., Number]]:
+    def total(loc: Number, scale: Number, low: Number, high: Number) -> Number:
+        return _normal_mass((low - loc) / scale, (high - loc) / scale)
+
+    def log_prob(x: Number, loc: Number, scale: Number, low: Number, high: Number) -> Number:
+        z = (x - loc) / scale
+        return -(z**2) / 2 - mp.log(scale) - mp.log(2 * mp.pi) / 2 - total(loc, scale, low, high)
+
+    def entropy(loc: Number, scale: Number, low: Number, high: Number) -> Number:
+        a, b, mass = (low - loc) / scale, (high - loc) / scale, total(loc, scale, low, high)
+        ends = (a * mp.npdf(a) - b * mp.npdf(b)) / mp.exp(mass) / 2
+        return mp.log(mp.sqrt(2 * mp.pi * mp.e) * scale) + mass + ends
+
+    return {
+        "log_prob": log_prob,
+        "log_cdf": lambda x, loc, scale, low, high: (
+            total(loc, scale, low, x) - total(loc, scale, low, high)
+        ),
+        "log_sf": lambda x, loc, scale, low, high: (
+            total(loc, scale, x, high) - total(loc, scale, low, high)
+        ),
+        "entropy": entropy,
+    }
+
+
+def _end(r: random.Random) -> float:
+    """Of an interval, up to 1e3 standard deviations out for a scale of 1."""
+    return r.choice([-1, 1]) * 10 ** r.uniform(-3, 3)
+
+
 LOC_SCALE = {"loc": real, "scale": positive}
 
 LAWS: dict[str, Reference] = {
@@ -395,6 +448,24 @@ LAWS: dict[str, Reference] = {
         grey,
         _continuous(lambda probs: mp.log(probs) - mp.log1p(-probs)),
         valid=lambda p: 0 < p["x"] < 1,
+    ),
+    "FoldedNormal": Reference(
+        LOC_SCALE,
+        lambda r, p: abs(
+            r.choice(
+                [p["loc"] + p["scale"] * r.uniform(-30, 30), p["scale"] * 10 ** r.uniform(-9, 1)]
+            )
+        ),
+        _folded(),
+        valid=lambda p: (abs(p["x"]) + abs(p["loc"])) < 3e3 * p["scale"],
+    ),
+    "TruncatedNormal": Reference(
+        {"loc": _end, "scale": lambda r: 10 ** r.uniform(-1, 4), "low": _end, "high": _end},
+        lambda r, p: (
+            p["low"] + (p["high"] - p["low"]) * r.choice([r.random(), 10 ** r.uniform(-6, 0)])
+        ),
+        _truncated(),
+        valid=lambda p: p["low"] < p["x"] < p["high"],
     ),
     "Bernoulli.logits": Reference(
         {"logits": logit},

@@ -177,6 +177,14 @@ def ContinuousBernoulli(probs: Array | None = None, logits: Array | None = None)
     )
 
 
+def FoldedNormal(loc: Array, scale: Array) -> Oracle:
+    return _continuous(stats.foldnorm(np.abs(loc) / scale, scale=scale))
+
+
+def TruncatedNormal(loc: Array, scale: Array, low: Array, high: Array) -> Oracle:
+    return _continuous(stats.truncnorm((low - loc) / scale, (high - loc) / scale, loc, scale))
+
+
 def Bernoulli(probs: Array | None = None, logits: Array | None = None) -> Oracle:
     pi = special.expit(logits) if probs is None else probs
     frozen = stats.bernoulli(pi)

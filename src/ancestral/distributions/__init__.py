@@ -9,6 +9,7 @@ from ancestral.distributions.continuous_bernoulli import ContinuousBernoulli
 from ancestral.distributions.deterministic import Deterministic
 from ancestral.distributions.empirical import EmpiricalDistribution
 from ancestral.distributions.exponential import Exponential
+from ancestral.distributions.folded_normal import FoldedNormal
 from ancestral.distributions.gamma import Gamma
 from ancestral.distributions.gumbel import Gumbel
 from ancestral.distributions.half_cauchy import HalfCauchy
@@ -22,6 +23,7 @@ from ancestral.distributions.log_normal import LogNormal
 from ancestral.distributions.logistic import Logistic
 from ancestral.distributions.normal import Normal
 from ancestral.distributions.student_t import StudentT
+from ancestral.distributions.truncated_normal import TruncatedNormal
 from ancestral.distributions.uniform import Uniform
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "Distribution",
     "EmpiricalDistribution",
     "Exponential",
+    "FoldedNormal",
     "Gamma",
     "Gumbel",
     "HalfCauchy",
@@ -47,5 +50,6 @@ __all__ = [
     "Logistic",
     "Normal",
     "StudentT",
+    "TruncatedNormal",
     "Uniform",
 ]

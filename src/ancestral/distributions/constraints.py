@@ -76,6 +76,9 @@ log_weight = Constraint(
     lambda x: ~torch.isnan(x) & (x < torch.inf),
     of_real=identity,
 )
+extended = Constraint(
+    "a number, inf or -inf, not NaN", lambda x: ~torch.isnan(x), of_real=identity
+)
 positive = Constraint(
     "positive",
     lambda x: (x > 0) & torch.isfinite(x),

@@ -9,10 +9,8 @@ whatever way the draw was made (Figurnov, Mohamed, Mnih, Implicit Reparameteriza
 2018, eq. 3).
 """
 
-from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -65,20 +63,3 @@ def attach(value: Tensor, *pairs: tuple[Tensor, Tensor]) -> Tensor:
     slopes = [slope.detach().expand(value.shape) for _, slope in pairs]
     out: Tensor = Attach.apply(value.detach(), *parameters, *slopes)
     return out
-
-
-def from_zero(f: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
-    r""":math:`\int_0^z f(t)\,dt` of a smooth function, of each component.
-
-    The rule of Gauss and Legendre at 64 nodes of :math:`v` with :math:`t = \sinh v`, so that long
-    tails need no more of them.
-    """
-    nodes, weights = (
-        torch.from_numpy(a).to(z.device) for a in np.polynomial.legendre.leggauss(64)
-    )
-    half = 0.5 * torch.asinh(z)
-    total = torch.zeros_like(z)
-    for node, weight in zip(nodes, weights, strict=True):
-        v = half * (1.0 + node)
-        total = total + weight * f(v.sinh()) * v.cosh()
-    return half * total

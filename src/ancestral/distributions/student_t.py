@@ -17,9 +17,10 @@ from ancestral.distributions.gamma_function import (
     result_like,
     stirling_error,
 )
-from ancestral.distributions.implicit import attach, from_zero
+from ancestral.distributions.implicit import attach
 from ancestral.distributions.law import Law, Parameter
 from ancestral.distributions.noise import as_noise
+from ancestral.distributions.quadrature import integrate
 
 
 class StudentT(Law):
@@ -145,9 +146,16 @@ def _implicit(noise: Tensor, df: Any) -> Tensor:
     if not isinstance(df, Tensor) or not df.requires_grad:
         return noise
     nu, z = double(as_noise(df, noise.shape, noise)), double(noise)
-    rank = from_zero(lambda t: _standard_log_density(t, nu).exp() * _score(t, nu), z)
+    # t = sinh v: long tails need no more points
+    rank = integrate(
+        lambda v: _rank_slope(v.sinh(), nu) * v.cosh(), torch.zeros_like(z), z.asinh(), 64
+    )
     slope = -rank / _standard_log_density(z, nu).exp()
     return attach(noise, (df, slope.to(noise.dtype)))
+
+
+def _rank_slope(t: Tensor, df: Tensor) -> Tensor:
+    return _standard_log_density(t, df).exp() * _score(t, df)
 
 
 def _score(t: Tensor, df: Tensor) -> Tensor:
