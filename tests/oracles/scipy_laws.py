@@ -178,7 +178,11 @@ def ContinuousBernoulli(probs: Array | None = None, logits: Array | None = None)
 
 
 def FoldedNormal(loc: Array, scale: Array) -> Oracle:
-    return _continuous(stats.foldnorm(np.abs(loc) / scale, scale=scale))
+    def log_density(x: Array) -> Array:
+        return np.logaddexp(stats.norm.logpdf(x, loc, scale), stats.norm.logpdf(-x, loc, scale))
+
+    frozen = stats.foldnorm(np.abs(loc) / scale, scale=scale)
+    return replace(_continuous(frozen), log_density=log_density)
 
 
 def TruncatedNormal(loc: Array, scale: Array, low: Array, high: Array) -> Oracle:

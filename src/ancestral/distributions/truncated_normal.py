@@ -66,7 +66,7 @@ class TruncatedNormal(Law):
     def examples(cls) -> list[dict[str, Any]]:
         """Around the mean, in a tail, and most of the mass."""
         loc, scale, low, high = torch.tensor(
-            [[0.1, -2.0, 0.5], [0.8, 0.7, 0.5], [-1.0, 0.0, -0.5], [0.7, 3.0, 2.0]],
+            [[0.1, -2.0, 0.5], [0.8, 0.7, 0.5], [-1.0, 0.0, -0.5], [0.7, 0.5, 2.0]],
             dtype=torch.float64,
         )
         return [{"loc": loc, "scale": scale, "low": low, "high": high}]
