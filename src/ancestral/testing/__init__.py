@@ -1,4 +1,4 @@
-"""Contract checks: what every law must satisfy; shipped, so that you can test your own.
+"""Contract checks: what every law and bijection must satisfy; shipped, so that you can test yours.
 
 .. code-block:: python
 
@@ -18,11 +18,21 @@ from typing import Any
 
 import torch
 
+from ancestral.bijections import Bijection
 from ancestral.distributions import Law
 from ancestral.testing import axes, density, gradients, objects
+from ancestral.testing.bijections import BIJECTION_CHECKS, BijectionCase
 from ancestral.testing.case import Check, LawCase
 
-__all__ = ["LAW_CHECKS", "Check", "LawCase", "check_distribution"]
+__all__ = [
+    "BIJECTION_CHECKS",
+    "LAW_CHECKS",
+    "BijectionCase",
+    "Check",
+    "LawCase",
+    "check_bijection",
+    "check_distribution",
+]
 
 LAW_CHECKS: Mapping[str, Check] = {
     check.name: check
@@ -68,3 +78,38 @@ def check_distribution(
                 raise AssertionError(f"{case}: {name}: {error}") from error
             run[name] = None
     return list(run)
+
+
+def check_bijection(
+    kind: type[Bijection],
+    examples: Iterable[Mapping[str, Any]] | None = None,
+    only: Iterable[str] | None = None,
+) -> list[str]:
+    """Run the contract checks on a kind of bijection.
+
+    Args:
+        kind: The class.
+        examples: Arguments of its constructor to try; ``kind.examples()`` if not given.
+        only: Names of the checks to run; all of ``BIJECTION_CHECKS`` if not given.
+
+    Returns:
+        The names of the checks that were run.
+
+    Raises:
+        AssertionError: If one fails; it names the bijection, the check and both values.
+
+    Example:
+        >>> from ancestral.bijections import Exp
+        >>> check_bijection(Exp, only=["inverse undoes forward"])
+        ['inverse undoes forward']
+    """
+    names = list(BIJECTION_CHECKS if only is None else only)
+    for example in kind.examples() if examples is None else examples:
+        case = BijectionCase(kind, example)
+        for name in names:
+            torch.manual_seed(0)
+            try:
+                BIJECTION_CHECKS[name](case)
+            except AssertionError as error:
+                raise AssertionError(f"{case}: {name}: {error}") from error
+    return names

@@ -1,0 +1,154 @@
+"""Every bijection of ``ancestral.bijections`` keeps the contract of ``ancestral.testing``.
+
+They are found by walking the modules: one in a new file is tested without a word here. Values far
+out are compared with mpmath, from formulas that stand in ``tests/oracles/mp_bijections.py``.
+"""
+
+import importlib
+import math
+import pkgutil
+
+import pytest
+import torch
+from mpmath import mp
+
+import ancestral.bijections as package
+from ancestral.bijections import Affine, Bijection, Chain, Exp, Sigmoid, Softplus, Tanh
+from ancestral.core.errors import GradientError, OptionError, ParameterError
+from ancestral.testing import BIJECTION_CHECKS, BijectionCase, check_bijection
+from tests.oracles import mp_bijections as oracles
+
+
+def members() -> list[type[Bijection]]:
+    """The public classes of the package's modules."""
+    found = []
+    for info in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        for thing in vars(importlib.import_module(info.name)).values():
+            own = isinstance(thing, type) and thing.__module__ == info.name
+            if own and issubclass(thing, Bijection) and thing is not Bijection:
+                found.append(thing)
+    return found
+
+
+CASES = [BijectionCase(kind, example) for kind in members() for example in kind.examples()]
+
+
+def test_members_are_found():
+    assert {"Affine", "Chain", "Exp", "Inverse", "Sigmoid", "Softplus", "Tanh"} <= {
+        kind.__name__ for kind in members()
+    }
+
+
+@pytest.mark.parametrize("check", BIJECTION_CHECKS)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_contract(case, check):
+    BIJECTION_CHECKS[check](case)
+
+
+# -- far out --------------------------------------------------------------------------------------
+SIZES = [10.0**e for e in range(-6, 7)]
+
+
+def compare(found: float, wanted: "mp.mpf", condition: "mp.mpf", dtype: torch.dtype) -> None:
+    """Within the tolerance, or three bits in excess of what the condition number costs."""
+    tolerance, eps = (1e-6, 2**-24) if dtype == torch.float32 else (1e-10, 2**-53)
+    largest = torch.finfo(dtype).max
+    if abs(wanted) > largest:
+        assert abs(found) >= largest
+        return
+    bound = tolerance * max(1, abs(wanted))
+    if condition > 10:
+        bound = max(bound, 8 * eps * condition * abs(wanted))
+    assert abs(mp.mpf(found) - wanted) <= bound, (found, mp.nstr(wanted, 12))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["single", "double"])
+@pytest.mark.parametrize("name", oracles.BIJECTIONS)
+def test_values_far_out_are_exact(name, dtype):
+    """About 50 points from 1e-6 to 1e6 of either sign, and as near to the ends of the codomain."""
+    f, oracle = getattr(package, name)(), oracles.BIJECTIONS[name]
+    x = torch.tensor([s * v for v in SIZES for s in (1, -1)] + [0.0, 88.0, -88.0], dtype=dtype)
+    low, high = f.codomain
+    near = torch.tensor(SIZES, dtype=dtype)
+    ends = [low + near] if math.isfinite(low) else []
+    ends += [high - near] if math.isfinite(high) else []
+    y = torch.cat(ends) if ends else x
+    y = y[(y > low) & (y < high)]
+    for moves, points, formulas in (
+        (f.forward_and_log_det(x), x, (oracle.forward, oracle.log_slope)),
+        (f.inverse_and_log_det(y), y, (oracle.inverse, oracle.inverse_log_slope)),
+    ):
+        for found, formula in zip(moves, formulas, strict=True):
+            for value, point in zip(found.tolist(), points.tolist(), strict=True):
+                at = mp.mpf(point)
+                compare(value, formula(at), oracles.condition(formula, at), dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["single", "double"])
+@pytest.mark.parametrize("kind", [Tanh, Sigmoid])
+def test_a_value_that_was_rounded_to_the_end_has_a_finite_inverse(kind, dtype):
+    """tanh x is 1 to the last digit from x = 9.02 on; torch's transform gives NaN there."""
+    f = kind()
+    y = f(torch.tensor([-200.0, 200.0], dtype=dtype)).requires_grad_()
+    x, log_det = f.inverse_and_log_det(y)
+    assert torch.isfinite(x).all()
+    assert torch.isfinite(log_det).all()
+    (slope,) = torch.autograd.grad((x + log_det).sum(), y)
+    assert torch.isfinite(slope).all()
+
+
+@pytest.mark.parametrize("kind", [Tanh, Sigmoid, Softplus])
+def test_derivatives_far_out_are_finite(kind):
+    x = torch.tensor([-1e4, -100.0, -20.0, 0.0, 20.0, 100.0, 1e4], requires_grad=True)
+    y, log_det = kind().forward_and_log_det(x)
+    (slope,) = torch.autograd.grad((y + log_det).sum(), x)
+    assert torch.isfinite(slope).all()
+
+
+# -- what is refused ------------------------------------------------------------------------------
+@pytest.mark.parametrize("scale", [0.0, torch.tensor([1.0, 0.0]), math.inf, math.nan])
+def test_a_scale_without_inverse_is_refused(scale):
+    with pytest.raises(ParameterError, match="the map would have no inverse"):
+        Affine(scale=scale)
+
+
+def test_a_constant_that_would_cut_a_gradient_is_refused():
+    with pytest.raises(GradientError, match=r"loc\.detach\(\)"):
+        Affine(loc=torch.ones(2, requires_grad=True) * 2)
+
+
+def test_a_chain_takes_bijections_only():
+    with pytest.raises(OptionError, match="got Tanh. Of a plain function no inverse is known"):
+        Chain([Exp(), torch.nn.Tanh()])
+
+
+class Vector(Bijection):
+    """Couples the components: one log-determinant per vector."""
+
+    event_dims = 1
+
+    def forward_and_log_det(self, x):
+        return torch.cat([x[..., :1], x[..., 1:] * x[..., :1].exp()], -1), x[..., 0] * 2
+
+    def inverse_and_log_det(self, y):
+        return torch.cat([y[..., :1], y[..., 1:] * (-y[..., :1]).exp()], -1), -y[..., 0] * 2
+
+
+def test_log_determinants_of_vectors_and_of_components_add_up():
+    chained = {"bijections": [Affine(0.1, 0.3), Vector(), Tanh()]}
+    assert check_bijection(Vector) == check_bijection(Chain, [chained])
+
+
+class Wrong(Tanh):
+    """A sign that is wrong in one direction."""
+
+    def inverse_and_log_det(self, y):
+        x, log_det = super().inverse_and_log_det(y)
+        return x, -log_det
+
+
+def test_a_wrong_sign_is_found():
+    with pytest.raises(
+        AssertionError, match=r"Wrong\(\): log determinant is that of the jacobian"
+    ):
+        check_bijection(Wrong)
