@@ -8,8 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ancestral.core.rng import Generator
+from ancestral.distributions.by_moments import kl_to_exponential, kl_to_normal
 from ancestral.distributions.constraints import Constraint, positive, unit_interval
 from ancestral.distributions.elementary import HALF_LOG_TWO_PI
+from ancestral.distributions.exponential import Exponential
 from ancestral.distributions.gamma_function import (
     deviance,
     digamma_error,
@@ -21,6 +23,7 @@ from ancestral.distributions.gamma_function import (
 from ancestral.distributions.implicit import attach
 from ancestral.distributions.law import Law, Parameter, Params
 from ancestral.distributions.noise import as_noise
+from ancestral.distributions.normal import Normal
 
 
 class Beta(Law):
@@ -163,4 +166,4 @@ def kl_beta(q: dict[str, Any], p: dict[str, Any]) -> Tensor:
     return result_like(out, *q.values(), *p.values())
 
 
-Beta.closed_kl = {Beta: kl_beta}
+Beta.closed_kl = {Beta: kl_beta, Normal: kl_to_normal(Beta), Exponential: kl_to_exponential(Beta)}

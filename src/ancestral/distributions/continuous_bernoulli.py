@@ -6,8 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ancestral.distributions.by_moments import kl_to_exponential, kl_to_normal
 from ancestral.distributions.constraints import Constraint, identity, real, unit_interval
+from ancestral.distributions.exponential import Exponential
 from ancestral.distributions.law import Law, Parameter, Params
+from ancestral.distributions.normal import Normal
 
 # B_{2k} / (2k)!: the odd series of the mean around 1/2
 _MEAN = (1 / 12, -1 / 720, 1 / 30240, -1 / 1209600, 1 / 47900160, -691 / 1307674368000)
@@ -201,4 +204,8 @@ def _both(params: dict[str, Any]) -> dict[str, Any]:
     return {"probs": params.get("probs"), "logits": params.get("logits")}
 
 
-ContinuousBernoulli.closed_kl = {ContinuousBernoulli: kl_continuous_bernoulli}
+ContinuousBernoulli.closed_kl = {
+    ContinuousBernoulli: kl_continuous_bernoulli,
+    Normal: kl_to_normal(ContinuousBernoulli),
+    Exponential: kl_to_exponential(ContinuousBernoulli),
+}

@@ -7,10 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ancestral.distributions.by_moments import kl_to_normal
 from ancestral.distributions.constraints import Constraint, nonnegative, positive
 from ancestral.distributions.elementary import log, log1mexp
 from ancestral.distributions.gamma import Gamma, kl_gamma
 from ancestral.distributions.law import Law, Parameter, Params
+from ancestral.distributions.normal import Normal
 
 
 class Exponential(Law):
@@ -103,5 +105,9 @@ def kl_exponential(q: dict[str, Any], p: dict[str, Any]) -> Tensor:
     return kl_gamma(_as_gamma(q), _as_gamma(p))
 
 
-Exponential.closed_kl = {Exponential: kl_exponential, Gamma: kl_exponential}
+Exponential.closed_kl = {
+    Exponential: kl_exponential,
+    Gamma: kl_exponential,
+    Normal: kl_to_normal(Exponential),
+}
 Gamma.closed_kl = {**Gamma.closed_kl, Exponential: kl_exponential}

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ancestral.core.rng import Generator
+from ancestral.distributions.by_moments import kl_to_normal
 from ancestral.distributions.constraints import Constraint, positive
 from ancestral.distributions.elementary import HALF_LOG_TWO_PI
 from ancestral.distributions.gamma_function import (
@@ -21,6 +22,7 @@ from ancestral.distributions.gamma_function import (
 from ancestral.distributions.implicit import attach
 from ancestral.distributions.law import Law, Parameter, Params
 from ancestral.distributions.noise import as_noise
+from ancestral.distributions.normal import Normal
 
 
 class Gamma(Law):
@@ -158,4 +160,4 @@ def kl_gamma(q: dict[str, Any], p: dict[str, Any]) -> Tensor:
     return result_like(out, *q.values(), *p.values())
 
 
-Gamma.closed_kl = {Gamma: kl_gamma}
+Gamma.closed_kl = {Gamma: kl_gamma, Normal: kl_to_normal(Gamma)}

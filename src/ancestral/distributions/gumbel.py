@@ -8,9 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ancestral.distributions.by_moments import kl_to_normal
 from ancestral.distributions.constraints import identity, positive, real
 from ancestral.distributions.elementary import EULER, log, log1mexp
 from ancestral.distributions.law import Law, Parameter
+from ancestral.distributions.normal import Normal
 
 
 class Gumbel(Law):
@@ -105,4 +107,4 @@ def kl_gumbel(q: dict[str, Any], p: dict[str, Any]) -> Tensor:
     return EULER * (r - 1.0) - r.log() + d + torch.expm1((r + 1.0).lgamma() - d)
 
 
-Gumbel.closed_kl = {Gumbel: kl_gumbel}
+Gumbel.closed_kl = {Gumbel: kl_gumbel, Normal: kl_to_normal(Gumbel)}

@@ -8,9 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ancestral.distributions.by_moments import kl_to_exponential, kl_to_normal
 from ancestral.distributions.constraints import Constraint, nonnegative, positive
 from ancestral.distributions.elementary import log
+from ancestral.distributions.exponential import Exponential
 from ancestral.distributions.law import Law, Parameter, Params
+from ancestral.distributions.normal import Normal
 
 
 class HalfNormal(Law):
@@ -102,4 +105,8 @@ def kl_half_normal(q: dict[str, Any], p: dict[str, Any]) -> Tensor:
     return torch.as_tensor(0.5 * (r * r - 1.0) - log(r))
 
 
-HalfNormal.closed_kl = {HalfNormal: kl_half_normal}
+HalfNormal.closed_kl = {
+    HalfNormal: kl_half_normal,
+    Normal: kl_to_normal(HalfNormal),
+    Exponential: kl_to_exponential(HalfNormal),
+}

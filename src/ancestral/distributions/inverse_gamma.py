@@ -8,8 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ancestral.core.rng import Generator
+from ancestral.distributions.by_moments import kl_to_exponential, kl_to_normal
 from ancestral.distributions.constraints import Constraint, positive
 from ancestral.distributions.elementary import HALF_LOG_TWO_PI
+from ancestral.distributions.exponential import Exponential
 from ancestral.distributions.gamma import implicit_gamma, kl_gamma, standard_gamma
 from ancestral.distributions.gamma_function import (
     deviance,
@@ -19,6 +21,7 @@ from ancestral.distributions.gamma_function import (
     stirling_error,
 )
 from ancestral.distributions.law import Law, Parameter, Params
+from ancestral.distributions.normal import Normal
 
 
 class InverseGamma(Law):
@@ -129,4 +132,9 @@ class InverseGamma(Law):
         return result_like(leading + rest + double(rate).log(), concentration, rate)
 
 
-InverseGamma.closed_kl = {InverseGamma: kl_gamma}  # a divergence does not see a map of the values
+# a divergence does not see a map of the values
+InverseGamma.closed_kl = {
+    InverseGamma: kl_gamma,
+    Normal: kl_to_normal(InverseGamma),
+    Exponential: kl_to_exponential(InverseGamma),
+}

@@ -7,10 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ancestral.distributions.by_moments import kl_to_exponential, kl_to_normal
 from ancestral.distributions.constraints import Constraint, positive, unit_interval
 from ancestral.distributions.elementary import EULER, log1mexp
+from ancestral.distributions.exponential import Exponential
 from ancestral.distributions.gamma_function import double, log_beta, result_like
 from ancestral.distributions.law import Law, Parameter, Params
+from ancestral.distributions.normal import Normal
 
 
 class Kumaraswamy(Law):
@@ -133,3 +136,9 @@ def _log_above(x: Any, concentration1: Any, concentration0: Any) -> Tensor:
 def _log_moment(n: float, concentration1: Any, concentration0: Any) -> Tensor:
     a, b = double(concentration1), double(concentration0)
     return b.log() + log_beta(1.0 + n / a, b)
+
+
+Kumaraswamy.closed_kl = {
+    Normal: kl_to_normal(Kumaraswamy),
+    Exponential: kl_to_exponential(Kumaraswamy),
+}

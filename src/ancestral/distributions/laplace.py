@@ -8,9 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ancestral.distributions.by_moments import kl_to_normal
 from ancestral.distributions.constraints import identity, positive, real
-from ancestral.distributions.elementary import log
+from ancestral.distributions.elementary import HALF_LOG_TWO_PI, log
 from ancestral.distributions.law import Law, Parameter
+from ancestral.distributions.normal import Normal
 
 
 def _log_below(z: Tensor) -> Tensor:
@@ -111,4 +113,16 @@ def kl_laplace(q: dict[str, Any], p: dict[str, Any]) -> Tensor:
     return -ratio.log() + distance / p["scale"] + ratio * torch.exp(-distance / q["scale"]) - 1.0
 
 
-Laplace.closed_kl = {Laplace: kl_laplace}
+Laplace.closed_kl = {Laplace: kl_laplace, Normal: kl_to_normal(Laplace)}
+
+
+def kl_normal_laplace(q: dict[str, Any], p: dict[str, Any]) -> Tensor:
+    r""":math:`E_q|x-\mu_p|/b + \log 2b - H[q]`; the distance has a folded normal law."""
+    loc, scale = torch.as_tensor(q["loc"] - p["loc"]), torch.as_tensor(q["scale"])
+    z = loc.abs() / scale
+    beyond = math.sqrt(2 / math.pi) * torch.exp(-0.5 * z * z) - z * torch.erfc(z * math.sqrt(0.5))
+    entropy = scale.log() + (HALF_LOG_TWO_PI + 0.5)
+    return (loc.abs() + scale * beyond) / p["scale"] + log(p["scale"]) + math.log(2.0) - entropy
+
+
+Normal.closed_kl = {**Normal.closed_kl, Laplace: kl_normal_laplace}

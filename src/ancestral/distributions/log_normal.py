@@ -7,10 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ancestral.distributions.by_moments import kl_to_exponential, kl_to_normal
 from ancestral.distributions.constraints import Constraint, identity, positive, real
 from ancestral.distributions.elementary import HALF_LOG_TWO_PI, log
+from ancestral.distributions.exponential import Exponential
 from ancestral.distributions.law import Law, Parameter, Params
-from ancestral.distributions.normal import kl_normal
+from ancestral.distributions.normal import Normal, kl_normal
 
 
 class LogNormal(Law):
@@ -103,4 +105,9 @@ class LogNormal(Law):
         return loc + log(scale) + (HALF_LOG_TWO_PI + 0.5)
 
 
-LogNormal.closed_kl = {LogNormal: kl_normal}  # a divergence does not see a map of the values
+# a divergence does not see a map of the values
+LogNormal.closed_kl = {
+    LogNormal: kl_normal,
+    Normal: kl_to_normal(LogNormal),
+    Exponential: kl_to_exponential(LogNormal),
+}

@@ -8,9 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ancestral.distributions.by_moments import kl_to_normal
 from ancestral.distributions.constraints import identity, positive, real
 from ancestral.distributions.elementary import log
 from ancestral.distributions.law import Law, Parameter
+from ancestral.distributions.normal import Normal
 
 
 class Logistic(Law):
@@ -90,3 +92,6 @@ class Logistic(Law):
     def entropy_of(loc: Any, scale: Any) -> Any:
         r""":math:`\log s + 2`."""
         return log(scale) + 2.0
+
+
+Logistic.closed_kl = {Normal: kl_to_normal(Logistic)}

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ancestral.core.rng import Generator
+from ancestral.distributions.by_moments import kl_to_normal
 from ancestral.distributions.constraints import identity, positive, real
 from ancestral.distributions.elementary import HALF_LOG_TWO_PI, log1p_square
 from ancestral.distributions.gamma_function import (
@@ -20,6 +21,7 @@ from ancestral.distributions.gamma_function import (
 from ancestral.distributions.implicit import attach
 from ancestral.distributions.law import Law, Parameter
 from ancestral.distributions.noise import as_noise
+from ancestral.distributions.normal import Normal
 from ancestral.distributions.quadrature import integrate
 
 
@@ -163,3 +165,6 @@ def _score(t: Tensor, df: Tensor) -> Tensor:
     y, w = 0.5 * df, t * t / df
     gap = digamma_error(y) - digamma_error(y + 0.5) - excess(1.0 / df) + 1.0 / (df * (df + 1.0))
     return 0.5 * (gap - excess(-w / (1.0 + w)) + w / (df * (1.0 + w)))
+
+
+StudentT.closed_kl = {Normal: kl_to_normal(StudentT)}

@@ -7,10 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ancestral.distributions.by_moments import kl_to_normal
 from ancestral.distributions.constraints import Constraint, extended, interval, positive, real
 from ancestral.distributions.gamma_function import double, result_like
 from ancestral.distributions.implicit import attach
 from ancestral.distributions.law import Law, Parameter, Params
+from ancestral.distributions.normal import Normal
 from ancestral.distributions.quadrature import highest, integrate, log_normal_integral
 
 
@@ -232,4 +234,7 @@ def kl_truncated_normal(q: dict[str, Any], p: dict[str, Any]) -> Tensor:
     return result_like(out, *q.values(), *p.values())
 
 
-TruncatedNormal.closed_kl = {TruncatedNormal: kl_truncated_normal}
+TruncatedNormal.closed_kl = {
+    TruncatedNormal: kl_truncated_normal,
+    Normal: kl_to_normal(TruncatedNormal),
+}

@@ -6,9 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ancestral.distributions.by_moments import kl_to_normal
 from ancestral.distributions.constraints import Constraint, interval, real
 from ancestral.distributions.elementary import log
 from ancestral.distributions.law import Law, Parameter, Params
+from ancestral.distributions.normal import Normal
 
 
 class Uniform(Law):
@@ -106,4 +108,4 @@ def kl_uniform(q: dict[str, Any], p: dict[str, Any]) -> Tensor:
     return torch.where((low <= a) & (b <= high), ((high - low) / (b - a)).log(), torch.inf)
 
 
-Uniform.closed_kl = {Uniform: kl_uniform}
+Uniform.closed_kl = {Uniform: kl_uniform, Normal: kl_to_normal(Uniform)}

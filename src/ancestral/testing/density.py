@@ -148,9 +148,9 @@ def _uncorrelated(parts: Sequence[Tensor]) -> None:
 
 # -- closed forms ---------------------------------------------------------------------------------
 def _relatives(case: LawCase) -> list[LawCase]:
-    """The case itself, and all families to which the divergence has a closed form."""
+    """The families to which the divergence has a closed form, the case itself among them."""
     mine = case.law().moves
-    found = [case]
+    found = [case] if closed_kl(case.law(), case.law()) is not None else []
     for other in mine.closed_kl:
         if not issubclass(mine, other):
             found += [LawCase(other, example) for example in other.examples()]
@@ -168,8 +168,9 @@ def divergences_are_integrals(case: LawCase) -> None:
         wanted = integral.mean(integral.log_density(q) - integral.log_density(p)).sum()
         close(found, wanted, f"KL[q || {other}]")
         require(found > 0, f"KL of different laws is {found}")
-    zero = KullbackLeibler(q, case.law(name="p2")).eval()
-    require(zero.abs() < 1e-9, f"KL[q || q] is {zero}, should be 0")
+    if closed_kl(q, q) is not None:
+        zero = KullbackLeibler(q, case.law(name="p2")).eval()
+        require(zero.abs() < 1e-9, f"KL[q || q] is {zero}, should be 0")
 
 
 def closed_forms_are_means(case: LawCase) -> None:

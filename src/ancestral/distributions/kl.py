@@ -1,0 +1,50 @@
+"""The table of closed forms: ``python -m ancestral.distributions.kl`` prints it.
+
+For each law the entropy, the laws p to which KL[law || p] is known, and with both the
+cross-entropy -E[log p] = H[law] + KL[law || p], hence the expected log density, too. All other
+divergences, entropies and expected log densities of a loss are Monte Carlo. Those of joint laws
+are decomposed by the chain rule first, so that each factor is looked up by itself.
+"""
+
+import sys
+from collections.abc import Iterable
+
+import ancestral.distributions as package
+from ancestral.distributions import Law
+from ancestral.distributions.closed_forms import closed_entropy, closed_kl
+
+
+def families() -> list[type[Law]]:
+    """The public laws with a density and parameters, by name."""
+    found = (getattr(package, name) for name in package.__all__)
+    laws = (f for f in found if isinstance(f, type) and issubclass(f, Law))
+    return sorted((f for f in laws if f.has_density and f.domains), key=lambda f: f.__name__)
+
+
+def rows(laws: Iterable[type[Law]]) -> list[tuple[str, bool, list[str]]]:
+    """Each law with whether its entropy is known, and to which its divergence is.
+
+    Example:
+        >>> from ancestral.distributions import Laplace, Normal
+        >>> rows([Laplace, Normal])
+        [('Laplace', True, ['Laplace', 'Normal']), ('Normal', True, ['Laplace', 'Normal'])]
+    """
+    built = [(f.__name__, f(**f.examples()[0])) for f in laws]
+    return [
+        (name, closed_entropy(q) is not None, [n for n, p in built if closed_kl(q, p) is not None])
+        for name, q in built
+    ]
+
+
+def table() -> str:
+    """The table as text, one law per line."""
+    lines = ["law                    entropy  KL[law || p] for p (cross-entropy with both)"]
+    lines += [
+        f"{name:22} {'closed' if entropy else '-':8} {', '.join(others) or '-'}"
+        for name, entropy, others in rows(families())
+    ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(table())

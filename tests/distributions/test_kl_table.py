@@ -1,0 +1,30 @@
+"""``python -m ancestral.distributions.kl``: the table is what the lookup says."""
+
+import subprocess
+import sys
+
+from ancestral.distributions import Gamma, Laplace, Normal
+from ancestral.distributions.closed_forms import closed_entropy, closed_kl
+from ancestral.distributions.kl import families, rows, table
+from tests.contracts.test_distributions import members
+
+
+def test_every_law_is_in_the_table():
+    assert set(families()) == {f for f in members() if f.has_density and f.domains}
+    assert len(table().splitlines()) == 1 + len(families())
+
+
+def test_table_is_what_the_lookup_says():
+    laws = [Gamma, Laplace, Normal]
+    for name, entropy, others in rows(laws):
+        q = next(f(**f.examples()[0]) for f in laws if f.__name__ == name)
+        assert entropy == (closed_entropy(q) is not None)
+        for f in laws:
+            assert (f.__name__ in others) == (closed_kl(q, f(**f.examples()[0])) is not None)
+
+
+def test_table_is_printed():
+    command = [sys.executable, "-m", "ancestral.distributions.kl"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == table()
+    assert done.stderr == ""
