@@ -7,14 +7,15 @@ parameters and value of ``|u f'(u) / f|``. Rows that single precision holds are 
 
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from mpmath import mp
 
-from tests.oracles.mp_laws import LAWS, Reference
+from tests.oracles.mp_laws import Reference
+from tests.oracles.mp_vectors import LAWS
 
 FOLDER = Path(__file__).parents[1] / "golden" / "laws"
 STEP = mp.mpf(10) ** -18
@@ -27,7 +28,17 @@ def rounded(value: Any, kind: Any) -> Any:
 
 def exact(value: Any) -> Any:
     """A number or a list of numbers in 50 digits."""
-    return [mp.mpf(v) for v in value] if isinstance(value, list) else mp.mpf(value)
+    return [exact(v) for v in value] if isinstance(value, list) else mp.mpf(value)
+
+
+def moved(value: Any) -> Iterator[Any]:
+    """A number or a list of numbers with one of them, each in turn, a little larger."""
+    if not isinstance(value, list):
+        yield value * (1 + STEP)
+        return
+    for i, part in enumerate(value):
+        for other in moved(part):
+            yield [*value[:i], other, *value[i + 1 :]]
 
 
 def condition(f: Callable[..., Any], inputs: dict[str, Any], at: Any) -> Any:
@@ -36,11 +47,8 @@ def condition(f: Callable[..., Any], inputs: dict[str, Any], at: Any) -> Any:
         return mp.inf if at == 0 else mp.mpf(0)
     total = mp.mpf(0)
     for name, value in inputs.items():
-        parts = value if isinstance(value, list) else [value]
-        for i, part in enumerate(parts):
-            moved: Any = [*parts[:i], part * (1 + STEP), *parts[i + 1 :]]
-            moved = moved if isinstance(value, list) else moved[0]
-            total += abs((f(**{**inputs, name: moved}) - at) / STEP / at)
+        for other in moved(value):
+            total += abs((f(**{**inputs, name: other}) - at) / STEP / at)
     return total
 
 

@@ -225,3 +225,207 @@ def Categorical(
         lambda other: stats.entropy(pi, other.frozen, axis=-1),
         frozen=pi,
     )
+
+
+def _odds(probs: Array | None, logits: Array | None) -> Array:
+    return special.expit(logits) if probs is None else probs
+
+
+def _kl_of_counts(q: Array, p: Array) -> Array:
+    """Of log probabilities along the first axis, which leaves out next to nothing."""
+    return np.sum(np.exp(q) * (q - p), 0)
+
+
+def _counting(frozen: Any, entropy: Array | None = None, top: int = 4000) -> Oracle:
+    grid = np.arange(top).reshape(-1, *(1,) * np.ndim(frozen.mean()))
+
+    def kl(other: Oracle) -> Array:
+        return _kl_of_counts(frozen.logpmf(grid), other.log_density(grid))
+
+    return Oracle(frozen.logpmf, frozen.mean(), frozen.var(), entropy, kl, frozen)
+
+
+def Poisson(rate: Array) -> Oracle:
+    return _counting(stats.poisson(rate), top=150)
+
+
+def Geometric(probs: Array | None = None, logits: Array | None = None) -> Oracle:
+    pi = _odds(probs, logits)
+    entropy = (special.entr(pi) + special.entr(1 - pi)) / pi
+    odds = (1 - pi) / pi
+
+    def log_density(x: Array) -> Array:
+        return np.log(pi) + special.xlog1py(x, -pi)
+
+    def kl(other: Oracle) -> Array:
+        grid = np.arange(1000).reshape(-1, *(1,) * np.ndim(pi))
+        return _kl_of_counts(log_density(grid), other.log_density(grid))
+
+    return Oracle(log_density, odds, odds / pi, entropy, kl)
+
+
+def Binomial(
+    total_count: Array, probs: Array | None = None, logits: Array | None = None
+) -> Oracle:
+    return _counting(stats.binom(total_count, _odds(probs, logits)))
+
+
+def NegativeBinomial(
+    total_count: Array, probs: Array | None = None, logits: Array | None = None
+) -> Oracle:
+    return _counting(stats.nbinom(total_count, 1 - _odds(probs, logits)))
+
+
+def OrderedLogistic(loc: Array, cutpoints: Array) -> Oracle:
+    below = special.expit(cutpoints - np.asarray(loc)[..., None])
+    edge = np.zeros((*below.shape[:-1], 1))
+    pi = np.diff(np.concatenate([edge, below, edge + 1], -1), axis=-1)
+
+    def log_density(x: Array) -> Array:
+        full = np.broadcast_to(np.log(pi), (*np.shape(x), pi.shape[-1]))
+        return np.take_along_axis(full, np.asarray(x)[..., None], -1)[..., 0]
+
+    return Oracle(
+        log_density,
+        None,
+        None,
+        stats.entropy(pi, axis=-1),
+        lambda other: stats.entropy(pi, other.frozen, axis=-1),
+        frozen=pi,
+    )
+
+
+def _by_component(log_density: Callable[..., Array], x: Array, *params: Array) -> Array:
+    """A function of one vector and its parameters, at each component of each row."""
+    rows = [log_density(x[:, i], *(p[i] for p in params)) for i in range(x.shape[1])]
+    return np.stack([np.reshape(row, len(x)) for row in rows], 1)
+
+
+def _gaussian(loc: Array, covariance: Array) -> Oracle:
+    size = loc.shape[-1]
+
+    def log_density(x: Array) -> Array:
+        return _by_component(
+            lambda x, m, c: stats.multivariate_normal(m, c).logpdf(x), x, loc, covariance
+        )
+
+    def kl(other: Oracle) -> Array:
+        m, c = other.frozen
+        inverse = np.linalg.inv(c)
+        d = m - loc
+        trace = np.einsum("nij,nji->n", inverse, covariance)
+        distance = np.einsum("ni,nij,nj->n", d, inverse, d)
+        return 0.5 * (
+            trace + distance - size + np.log(np.linalg.det(c) / np.linalg.det(covariance))
+        )
+
+    entropy = 0.5 * np.log(np.linalg.det(2 * np.pi * np.e * covariance))
+    variance = np.diagonal(covariance, axis1=-2, axis2=-1)
+    return Oracle(log_density, loc, variance, entropy, kl, (loc, covariance))
+
+
+def MultivariateNormal(
+    loc: Array,
+    covariance_matrix: Array | None = None,
+    precision_matrix: Array | None = None,
+    scale_tril: Array | None = None,
+) -> Oracle:
+    if scale_tril is not None:
+        return _gaussian(loc, scale_tril @ np.swapaxes(scale_tril, -1, -2))
+    if precision_matrix is not None:
+        return _gaussian(loc, np.linalg.inv(precision_matrix))
+    assert covariance_matrix is not None
+    return _gaussian(loc, covariance_matrix)
+
+
+def LowRankMultivariateNormal(loc: Array, cov_factor: Array, cov_diag: Array) -> Oracle:
+    own = cov_diag[..., None] * np.eye(cov_diag.shape[-1])
+    return _gaussian(loc, cov_factor @ np.swapaxes(cov_factor, -1, -2) + own)
+
+
+def Dirichlet(concentration: Array) -> Oracle:
+    laws = [stats.dirichlet(a) for a in concentration]
+    total = concentration.sum(-1)
+
+    def log_density(x: Array) -> Array:
+        constant = special.gammaln(total) - special.gammaln(concentration).sum(-1)
+        return constant + special.xlogy(concentration - 1, x).sum(-1)
+
+    def kl(other: Oracle) -> Array:
+        beta = other.frozen
+        digamma = special.digamma(concentration) - special.digamma(total)[..., None]
+        mine = special.gammaln(total) - special.gammaln(concentration).sum(-1)
+        its = special.gammaln(beta.sum(-1)) - special.gammaln(beta).sum(-1)
+        return mine - its + ((concentration - beta) * digamma).sum(-1)
+
+    return Oracle(
+        log_density,
+        np.stack([law.mean() for law in laws]),
+        np.stack([law.var() for law in laws]),
+        np.stack([law.entropy() for law in laws]),
+        kl,
+        concentration,
+    )
+
+
+def Multinomial(
+    total_count: Array, probs: Array | None = None, logits: Array | None = None
+) -> Oracle:
+    pi = special.softmax(logits, -1) if probs is None else probs
+
+    def log_density(x: Array) -> Array:
+        orders = special.gammaln(total_count + 1) - special.gammaln(x + 1).sum(-1)
+        return orders + special.xlogy(x, pi).sum(-1)
+
+    n = total_count[..., None]
+    return Oracle(log_density, n * pi, n * pi * (1 - pi), None, lambda other: None)
+
+
+def DirichletMultinomial(total_count: Array, concentration: Array) -> Oracle:
+    pairs = list(zip(concentration, total_count.astype(int), strict=True))
+    laws = [stats.dirichlet_multinomial(a, n) for a, n in pairs]
+
+    def log_density(x: Array) -> Array:
+        return np.stack([law.logpmf(x[:, i].astype(int)) for i, law in enumerate(laws)], 1)
+
+    mean = np.stack([law.mean() for law in laws])
+    variance = np.stack([law.var() for law in laws])
+    return Oracle(log_density, mean, variance, None, lambda other: None)
+
+
+def RelaxedBernoulli(
+    temperature: Array, probs: Array | None = None, logits: Array | None = None
+) -> Oracle:
+    eta = special.logit(probs) if logits is None else logits
+    frozen = stats.logistic(eta / temperature, 1 / temperature)
+
+    def log_density(x: Array) -> Array:
+        return frozen.logpdf(special.logit(x)) - np.log(x) - np.log1p(-x)
+
+    return Oracle(log_density, None, None, None, lambda other: None)
+
+
+def RelaxedCategorical(
+    temperature: Array, probs: Array | None = None, logits: Array | None = None
+) -> Oracle:
+    eta = np.log(probs) if logits is None else logits
+    size, lift = eta.shape[-1], temperature[..., None]
+
+    def log_density(x: Array) -> Array:
+        parts = eta - (lift + 1) * np.log(x)
+        whole = special.logsumexp(eta - lift * np.log(x), -1, keepdims=True)
+        constant = special.gammaln(size) + (size - 1) * np.log(temperature)
+        return constant + (parts - whole).sum(-1)
+
+    return Oracle(log_density, None, None, None, lambda other: None)
+
+
+def ExpRelaxedCategorical(
+    temperature: Array, probs: Array | None = None, logits: Array | None = None
+) -> Oracle:
+    plain = RelaxedCategorical(temperature, probs, logits)
+
+    def log_density(y: Array) -> Array:
+        return plain.log_density(np.exp(y)) + y.sum(-1)
+
+    return Oracle(log_density, None, None, None, lambda other: None)

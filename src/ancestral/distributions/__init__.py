@@ -3,14 +3,18 @@
 from ancestral.distributions.base import Distribution
 from ancestral.distributions.bernoulli import Bernoulli
 from ancestral.distributions.beta import Beta
+from ancestral.distributions.binomial import Binomial
 from ancestral.distributions.categorical import Categorical
 from ancestral.distributions.cauchy import Cauchy
 from ancestral.distributions.continuous_bernoulli import ContinuousBernoulli
 from ancestral.distributions.deterministic import Deterministic
+from ancestral.distributions.dirichlet import Dirichlet
+from ancestral.distributions.dirichlet_multinomial import DirichletMultinomial
 from ancestral.distributions.empirical import EmpiricalDistribution
 from ancestral.distributions.exponential import Exponential
 from ancestral.distributions.folded_normal import FoldedNormal
 from ancestral.distributions.gamma import Gamma
+from ancestral.distributions.geometric import Geometric
 from ancestral.distributions.gumbel import Gumbel
 from ancestral.distributions.half_cauchy import HalfCauchy
 from ancestral.distributions.half_normal import HalfNormal
@@ -21,7 +25,15 @@ from ancestral.distributions.laplace import Laplace
 from ancestral.distributions.law import Law
 from ancestral.distributions.log_normal import LogNormal
 from ancestral.distributions.logistic import Logistic
+from ancestral.distributions.low_rank_normal import LowRankMultivariateNormal
+from ancestral.distributions.multinomial import Multinomial
+from ancestral.distributions.multivariate_normal import MultivariateNormal
+from ancestral.distributions.negative_binomial import NegativeBinomial
 from ancestral.distributions.normal import Normal
+from ancestral.distributions.ordered_logistic import OrderedLogistic
+from ancestral.distributions.poisson import Poisson
+from ancestral.distributions.relaxed_bernoulli import RelaxedBernoulli
+from ancestral.distributions.relaxed_categorical import ExpRelaxedCategorical, RelaxedCategorical
 from ancestral.distributions.student_t import StudentT
 from ancestral.distributions.truncated_normal import TruncatedNormal
 from ancestral.distributions.uniform import Uniform
@@ -29,15 +41,20 @@ from ancestral.distributions.uniform import Uniform
 __all__ = [
     "Bernoulli",
     "Beta",
+    "Binomial",
     "Categorical",
     "Cauchy",
     "ContinuousBernoulli",
     "Deterministic",
+    "Dirichlet",
+    "DirichletMultinomial",
     "Distribution",
     "EmpiricalDistribution",
+    "ExpRelaxedCategorical",
     "Exponential",
     "FoldedNormal",
     "Gamma",
+    "Geometric",
     "Gumbel",
     "HalfCauchy",
     "HalfNormal",
@@ -48,7 +65,15 @@ __all__ = [
     "Law",
     "LogNormal",
     "Logistic",
+    "LowRankMultivariateNormal",
+    "Multinomial",
+    "MultivariateNormal",
+    "NegativeBinomial",
     "Normal",
+    "OrderedLogistic",
+    "Poisson",
+    "RelaxedBernoulli",
+    "RelaxedCategorical",
     "StudentT",
     "TruncatedNormal",
     "Uniform",

@@ -92,6 +92,20 @@ unit_interval = Constraint(
     "Scale it into [0, 1], or give logits= instead of probs=.",
     torch.sigmoid,
 )
+probability = Constraint(
+    "in (0, 1]",
+    lambda x: (x > 0) & (x <= 1),
+    "Give logits= instead of probs=.",
+    torch.sigmoid,
+)
+probability_below_one = Constraint(
+    "in [0, 1)",
+    lambda x: (x >= 0) & (x < 1),
+    "Give logits= instead of probs=.",
+    torch.sigmoid,
+)
+# a count grows with the exponential of its log odds: not identity, so that checks go up to 14 only
+log_odds = Constraint("finite", torch.isfinite, of_real=lambda x: x)
 simplex = Constraint(
     "non-negative with sum 1 along the last axis",
     _simplex,
@@ -144,12 +158,31 @@ whole = Constraint(
     lambda x: x.exp().round(),
     listed=lambda count, _: torch.arange(count),
 )
+open_interval = Constraint(
+    "in (0, 1)",
+    lambda x: (x > 0) & (x < 1),
+    "For values that are 0 or 1 use a Bernoulli law.",
+    torch.sigmoid,
+)
+open_simplex = Constraint(
+    "positive with sum 1 along the last axis",
+    lambda x: (x > 0).all(-1) & _simplex(x),
+    "For one-hot values use a Categorical law.",
+    simplex.of_real,
+    simplex.chart,
+    simplex.lost,
+)
 boolean = Constraint("0 or 1", lambda x: (x == 0) | (x == 1))
 one_hot = Constraint(
     "one-hot along the last axis",
     _one_hot,
     "Use torch.nn.functional.one_hot(labels, classes).float(), or build the law with "
     "onehot=False.",
+)
+
+
+whole_vector = Constraint(
+    "whole numbers of at least 0 along the last axis", lambda x: whole.holds(x).all(-1)
 )
 
 
@@ -163,13 +196,19 @@ def up_to(total: Tensor | float) -> Constraint:
     )
 
 
-def counts(total: int) -> Constraint:
-    """Vectors of whole numbers with a given sum."""
+def counts(total: Tensor | float) -> Constraint:
+    """Vectors of whole numbers with a given sum, or with one for each component."""
+    sums = torch.as_tensor(total)
+
+    def listed(count: int, size: int) -> Tensor:
+        every = {int(n) for n in sums.flatten().tolist()}
+        return torch.tensor([row for n in sorted(every) for row in _compositions(n, size)])
+
     return Constraint(
-        f"whole numbers with sum {total} along the last axis",
-        lambda x: whole.holds(x).all(-1) & (x.sum(-1) == total),
+        "whole numbers with sum total_count along the last axis",
+        lambda x: whole.holds(x).all(-1) & (x.sum(-1) == sums),
         "Count how often each category was drawn.",
-        listed=lambda _, size: torch.tensor(_compositions(total, size)),
+        listed=listed,
     )
 
 
@@ -192,15 +231,24 @@ def category(classes: int) -> Constraint:
     )
 
 
-def examples(domains: Mapping[str, Constraint], axes: int) -> dict[str, Tensor]:
-    """One parameter for each domain, in float64: three components, with ``axes`` axes of four."""
-    shape = (3,) + (4,) * axes
-    steps = torch.linspace(-1.2, 1.7, 3 * 4**axes, dtype=torch.float64)
-    waves = [(steps * (i + 1) + 0.3 * i).sin().reshape(shape) for i in range(len(domains))]
-    return {
-        key: (domain.of_real or identity)(wave)
-        for (key, domain), wave in zip(domains.items(), waves, strict=True)
-    }
+def examples(
+    domains: Mapping[str, Constraint], keys: Sequence[str], cores: Mapping[str, str], axes: int
+) -> dict[str, Tensor]:
+    """One parameter for each key, in float64: three components, each with axes of four.
+
+    Args:
+        domains: What each may be.
+        keys: The parameters.
+        cores: Of some a letter for each axis.
+        axes: How many the others have.
+    """
+    out = {}
+    for i, key in enumerate(keys):
+        shape = (3,) + (4,) * len(cores.get(key, "*" * axes))
+        steps = torch.linspace(-1.2, 1.7, torch.Size(shape).numel(), dtype=torch.float64)
+        wave = (steps * (i + 1) + 0.3 * i).sin().reshape(shape)
+        out[key] = (domains[key].of_real or identity)(wave)
+    return out
 
 
 def check(domain: Constraint, value: Tensor, what: str) -> None:

@@ -16,7 +16,6 @@ from ancestral.core.errors import (
     GradientError,
     OptionError,
     ParameterError,
-    ShapeError,
     VariableError,
 )
 from ancestral.core.names import as_names, listing
@@ -29,15 +28,11 @@ from ancestral.distributions.constraints import (
     identity,
 )
 from ancestral.distributions.layout import declared_event
-from ancestral.distributions.network import check_network, check_returned
+from ancestral.distributions.network import check_network, check_returned, split_output
 from ancestral.distributions.numbers import Numbers
 
 Parameter = float | Tensor | str | None
 Params = dict[str, Any]  # name to tensor, or to a number known when the law was built
-
-
-class Parts(dict[str, Any]):
-    """Parameters that are parts of one tensor, which is all that the network returned."""
 
 
 @functools.cache
@@ -305,25 +300,14 @@ class Law(Distribution):
     @property
     def from_net(self) -> tuple[str, ...]:
         """The parameters that one output tensor of the network is split into, in order."""
-        if self.is_complete or any(k in self._given for k in self.domains if k not in self.split):
-            return ()
-        return tuple(k for k in self.split if k not in self._given)
+        given, split = set(self._given), set(self.split)
+        fits = (set(way) for way in self.ways if given <= set(way) <= given | split)
+        chosen = next(fits, given)
+        return tuple(k for k in self.split if k in chosen - given)
 
     def split_output(self, out: Tensor) -> Params:
         """Parameters from one tensor: equal parts of its last axis, each through its link."""
-        names = self.from_net
-        if not isinstance(out, Tensor) or not names:
-            raise ParameterError(
-                f"{self.prob_text}: the network must return a dict of parameters or one tensor, "
-                f"got {type(out).__name__}."
-            )
-        if out.dim() == 0 or out.shape[-1] % len(names):
-            raise ShapeError(
-                f"{self.prob_text}: the network's output of shape {tuple(out.shape)} does not "
-                f"split into {listing(names)}: the last axis must be a multiple of {len(names)}."
-            )
-        parts = out.chunk(len(names), -1) if len(names) > 1 else (out,)
-        return Parts({k: self.split[k](part) for k, part in zip(names, parts, strict=True)})
+        return split_output(self, out)
 
     def params(self, conditions: Sequence[Tensor]) -> Params:
         """All parameters: the one call into the law object. Known constants stay numbers.
@@ -397,4 +381,4 @@ class Law(Distribution):
         whose parameters depend on each other, or that has options, writes its own.
         """
         ways = cls.parametrisations or (tuple(cls.domains),)
-        return [examples({k: cls.domains[k] for k in way}, cls.param_dims) for way in ways]
+        return [examples(cls.domains, way, cls.cores, cls.param_dims) for way in ways]

@@ -80,6 +80,27 @@ def check_returned(law: "Law", returned: Iterable[str]) -> None:
         )
 
 
+class Parts(dict[str, Any]):
+    """Parameters that are parts of one tensor, which is all that the network returned."""
+
+
+def split_output(law: "Law", out: Tensor) -> Parts:
+    """Parameters from one tensor: equal parts of its last axis, each through its link."""
+    names = law.from_net
+    if not isinstance(out, Tensor) or not names:
+        raise ParameterError(
+            f"{law.prob_text}: the network must return a dict of parameters or one tensor, "
+            f"got {type(out).__name__}."
+        )
+    if out.dim() == 0 or out.shape[-1] % len(names):
+        raise ShapeError(
+            f"{law.prob_text}: the network's output of shape {tuple(out.shape)} does not "
+            f"split into {listing(names)}: the last axis must be a multiple of {len(names)}."
+        )
+    parts = out.chunk(len(names), -1) if len(names) > 1 else (out,)
+    return Parts({k: law.split[k](part) for k, part in zip(names, parts, strict=True)})
+
+
 def check_rows(
     law: "Law",
     text: object,

@@ -46,7 +46,7 @@ def draw_noise(
     if own is not None:
         with torch.no_grad():
             return own(shape, like, generator, **params)
-    if law.noise is None:
+    if law.noise not in NOISE:
         raise SamplingError(f"{law.prob_text}: a {law.distribution_name} cannot be drawn from.")
     return NOISE[law.noise](shape, like, generator)
 

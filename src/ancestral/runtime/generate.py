@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ancestral.core.axes import Axes
-from ancestral.distributions.law import Parts
+from ancestral.distributions.network import Parts
 from ancestral.distributions.noise import own_noise
 from ancestral.program import instructions as ir
 from ancestral.runtime.operands import NUMBER, Code, Known, NotInlineError, Operand, code

@@ -12,8 +12,9 @@ from ancestral.distributions import Law
 class Network:
     """What a step calls to get a law's parameters from its conditions, by position.
 
-    Where a law has ``net=`` and no hooks, that is the network itself, as an expert would call it;
-    otherwise the law, whose ``forward`` and hooks run. A law whose parameters the user has named
+    Where a law has ``net=``, whose output it splits as every law does, and no hooks, that is the
+    network itself, as an expert would call it; otherwise the law, whose ``forward`` and hooks run.
+    A law whose parameters the user has named
     (those of a deterministic law are its variables) returns them in order: no user's string may
     stand in the text.
 
@@ -36,7 +37,8 @@ class Network:
         backward_hooks = law._backward_hooks, law._backward_pre_hooks
         self.hooks: tuple[Mapping[int, Any], ...] = (*hooks, *backward_hooks)
         self.in_order = not law.domains
-        own = type(law).forward is not Law.forward or self.in_order
+        kept = type(law).forward is Law.forward and type(law).split_output is Law.split_output
+        own = not kept or self.in_order
         self.is_bare = not own and not any(self.hooks)
         self.holder = law._modules if "net" in law._modules else vars(law)
         self.net = self.holder.get("net")

@@ -69,8 +69,9 @@ def network_gives_parameters(case: LawCase) -> None:
         return {k: link(piece) for (k, link), piece in zip(links, pieces, strict=True)}
 
     written: Any = type("Written", (case.family,), {"forward": forward})
-    first: Law = written(cond_var=["y"], **case.options)
-    short = LawCase(case.family, {**case.options, "cond_var": ["y"]})
+    kept = {**case.options, **_beside_network(case)}
+    first: Law = written(cond_var=["y"], **kept)
+    short = LawCase(case.family, {**kept, "cond_var": ["y"]})
     laws = [
         first,
         short.build(net=net),  # in order: the layer calls its argument input
@@ -90,9 +91,28 @@ def network_gives_parameters(case: LawCase) -> None:
         same(log_p, found[0][1], "the log density of the short form")
 
 
+def _beside_network(case: LawCase) -> dict[str, Any]:
+    """The parameters that a network does not give where it returns one tensor, as constants."""
+    family, split = case.family, set(case.family.split)
+    ways = family.parametrisations or (tuple(family.domains),)
+    way = next(w for w in ways if split <= set(w))
+    params = {k: v.float() for k, v in case.params.items() if k in way and k not in split}
+    return {k: v if case.core(k) else float(v.flatten()[0]) for k, v in params.items()}
+
+
+def _has_split(case: LawCase) -> bool:
+    """Laws with parameters from equal parts of one tensor."""
+    plain = case.family.split_output is Law.split_output
+    ways = case.family.parametrisations or (tuple(case.family.domains),)
+    fits = any(
+        set(case.family.split) <= set(w) <= {*case.family.split, *case.params} for w in ways
+    )
+    return has_density(case) and bool(case.family.split) and plain and fits
+
+
 CHECKS = (
     Check(axes_of_constants, has_density),
     Check(axes_of_rows, has_density),
     Check(axes_of_features_shape, lambda case: has_density(case) and case.family.param_dims == 0),
-    Check(network_gives_parameters, lambda case: has_density(case) and bool(case.family.split)),
+    Check(network_gives_parameters, _has_split),
 )

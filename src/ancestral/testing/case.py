@@ -35,6 +35,16 @@ class LawCase:
         """The other arguments."""
         return {k: v for k, v in self.arguments.items() if k not in self.family.domains}
 
+    def core(self, key: str) -> int:
+        """How many last axes of a parameter the density reduces."""
+        cores = self.family.cores
+        return len(cores[key]) if key in cores else self.family.param_dims
+
+    @property
+    def smooth(self) -> list[str]:
+        """The parameters that are no whole numbers."""
+        return [k for k in self.params if self.family.domains[k].listed is None]
+
     def build(self, **changes: Any) -> Law:
         """The law with some arguments changed."""
         make: Any = self.family

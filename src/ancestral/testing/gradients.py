@@ -10,7 +10,12 @@ from torch import Tensor
 
 from ancestral.core.errors import SamplingError
 from ancestral.distributions import Law
-from ancestral.distributions.constraints import identity
+from ancestral.distributions.constraints import (
+    identity,
+    lower_cholesky,
+    ordered,
+    positive_definite,
+)
 from ancestral.distributions.layout import spanned
 from ancestral.distributions.noise import draw_noise, own_noise
 from ancestral.testing.case import (
@@ -33,7 +38,8 @@ MOVES_OF_VALUES = ("log_density", "log_cdf", "log_sf")
 
 def derivatives_of_moves(case: LawCase) -> None:
     """Autograd through density, moments and draws agrees with finite differences."""
-    law, names = case.law(), list(case.params)
+    law, names = case.law(), case.smooth
+    fixed = {k: v for k, v in case.params.items() if k not in names}
     x = law.sample(batch_n=2)[law.var[0]]
     moves: dict[str, Callable[..., Any]] = {
         which: getattr(law.moves, which) for which in MOMENTS if hasattr(law.moves, which)
@@ -44,18 +50,27 @@ def derivatives_of_moves(case: LawCase) -> None:
         if hasattr(law.moves, which)
     }
     if case.family.reparametrised and own_noise(law) is None:
-        noise = torch.rand(2, *x.shape[1:], dtype=torch.float64)  # inside every kind's range
+        # inside every kind's range
+        noise = torch.rand(2, *_noise(law, case.params).shape, dtype=torch.float64)
         moves["draw"] = lambda **params: law.moves.draw(noise, **params)
     theta = [case.params[k].clone().requires_grad_() for k in names]
     for which, move in moves.items():
 
         def function(*tensors: Tensor, move: Callable[..., Any] = move) -> Any:
-            return move(**dict(zip(names, tensors, strict=True)))
+            given = zip(names, tensors, strict=True)
+            return move(**{k: _symmetric(case, k, v) for k, v in given}, **fixed)
 
         right = torch.autograd.gradcheck(
             function, theta, atol=1e-5, rtol=1e-4, raise_exception=False
         )
         require(right, f"the derivative of {which} is not that of finite differences")
+
+
+def _symmetric(case: LawCase, key: str, value: Tensor) -> Tensor:
+    """A matrix that must be symmetric stays so when one entry is moved."""
+    if case.family.domains[key] is not positive_definite:
+        return value
+    return 0.5 * (value + value.mT)
 
 
 def derivatives_of_draws_are_implicit(case: LawCase) -> None:
@@ -110,6 +125,7 @@ def gradient_of_draws(case: LawCase) -> None:
     else:
         integral = Integral(case.law())
         mass = law.moves.log_density(integral.x, **theta).exp() * integral.cells
+        mass = mass.reshape(mass.shape + (1,) * (integral.x.dim() - mass.dim()))
         means = ((f(integral.x) * mass).sum(0), (f(integral.x) ** 2 * mass).sum(0))
     for power, moment in enumerate(means, 1):
         found, exact = _slopes((f(x) ** power).sum(), given), _slopes(moment.sum(), theta)
@@ -149,13 +165,7 @@ def extreme_parameters_are_finite(case: LawCase) -> None:
     Scales of 1e-6 and 1e6, locations of 1e4, probabilities of 1e-6, logits of 1e4. What double
     precision finds to be beyond the numbers of single precision may be infinite.
     """
-    size = (3,) + (4,) * case.family.param_dims
-    waves = []
-    for key in case.params:
-        onto = case.family.domains[key].of_real or identity
-        far = 1e4 if onto is identity else 14.0
-        pattern = torch.tensor([-far, far, far / 2]).repeat(4**case.family.param_dims)
-        waves.append([(key, onto(pattern.reshape(size))), (key, onto(-pattern.reshape(size)))])
+    waves = [[(k, _far(case, k, 1.0)), (k, _far(case, k, -1.0))] for k in case.params]
     for choice in itertools.product(*waves):
         if not _is_law(case.family, dict(choice)):
             continue
@@ -179,6 +189,19 @@ def _is_law(family: type[Law], params: Mapping[str, Tensor]) -> bool:
     """Whether parameters are in the order that the family asks for."""
     pairs = itertools.pairwise(family.increasing)
     return all(bool((params[low] < params[high]).all()) for low, high in pairs)
+
+
+def _far(case: LawCase, key: str, sign: float) -> Tensor:
+    """A parameter far out, in other ways in each of three components."""
+    onto = case.family.domains[key].of_real or identity
+    far = sign * (1e4 if onto is identity else 14.0)
+    pattern, like = torch.tensor([-far, far, far / 2]), case.params[key]
+    if case.family.domains[key] in (ordered, lower_cholesky, positive_definite):
+        width = like.shape[-1]  # far, but inside the domain when it is rounded
+        base = torch.linspace(-1, 1, width) if case.core(key) == 1 else torch.eye(width)
+        return pattern.exp().reshape(-1, *(1,) * base.dim()) * base
+    repeated = pattern.repeat(like.numel() // 3)
+    return onto(repeated.reshape(like.shape))
 
 
 def _is_finite(value: Tensor, exact: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ Map = Callable[[Tensor], Tensor]
 Shape = tuple[int, ...]
 
 GRID = torch.linspace(-60.0, 60.0, 120_001, dtype=torch.float64)
-PLANE = torch.linspace(-60.0, 60.0, 401, dtype=torch.float64)
+PLANE = torch.linspace(-60.0, 60.0, 201, dtype=torch.float64)
 MOST = 2**16  # values of a countable law
 TAIL = 1e-12  # probability of those that are left out
 
@@ -71,7 +71,11 @@ class Integral:
         grid = self._spread(GRID, event).clone().requires_grad_()  # supports may have parameters
         points: Tensor = onto(grid)
         (slope,) = torch.autograd.grad(points.sum(), grid)
-        self.x, self.cells = points.detach(), slope * (GRID[1] - GRID[0])
+        self.cells = slope * (GRID[1] - GRID[0])
+        inner = self.cells > 0  # where the map has saturated, the last value before it stands
+        low = torch.where(inner, points, torch.inf).amin(0)
+        high = torch.where(inner, points, -torch.inf).amax(0)
+        self.x = points.detach().clamp(low.detach(), high.detach())
         self.mass = torch.where(self.cells > 0, self.log_density(law).exp() * self.cells, 0.0)
 
     def _plane(self, law: Law, support: Constraint, event: Shape) -> None:
@@ -88,6 +92,7 @@ class Integral:
         step = GRID[1] - GRID[0] if size == 1 else PLANE[1] - PLANE[0]
         log_density = self.log_density(law)
         lift = (-1,) + (1,) * (log_density.dim() - 1)
+        self.cells = log_cell.reshape(lift).exp() * step**size
         self.mass = (log_density + log_cell.reshape(lift)).exp() * step**size
 
     def log_density(self, law: Law) -> Tensor:

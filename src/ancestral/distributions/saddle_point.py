@@ -1,0 +1,78 @@
+r"""Log probabilities of counts that keep their digits at counts of millions.
+
+A binomial coefficient of large numbers is a difference of log gamma functions that are far larger
+than it. With Stirling's formula taken off each of them, what is left of a log probability is a sum
+of terms of its own size (Loader, Fast and accurate computation of binomial probabilities, 2000):
+the Poisson law is
+
+.. math:: \log P(x; \lambda) = -x\,(t - 1 - \log t) - \delta(x) - \tfrac12\log 2\pi x,
+    \qquad t = \lambda / x,
+
+and the others are products and quotients of Poisson laws. All functions here work in double
+precision and return it. They take :math:`\log\lambda` besides :math:`\lambda`, which may underflow.
+"""
+
+import torch
+from torch import Tensor
+
+from ancestral.distributions.gamma_function import HALF_LOG_TWO_PI, deviance, stirling_error
+
+
+def log_poisson(x: Tensor, rate: Tensor, log_rate: Tensor) -> Tensor:
+    r""":math:`x\log\lambda - \lambda - \log\Gamma(x+1)`, for x >= 0, whole or not.
+
+    Example:
+        >>> one = torch.ones((), dtype=torch.float64)
+        >>> log_poisson(1e6 * one, 1e6 * one, (1e6 * one).log())
+        tensor(-7.8267, dtype=torch.float64)
+    """
+    some = torch.where(x > 0, x, 1.0)
+    halves = HALF_LOG_TWO_PI + 0.5 * some.log()
+    out = -_deviance_of(some, rate, log_rate) - stirling_error(some) - halves
+    return torch.where(x > 0, out, -rate)
+
+
+def _deviance_of(x: Tensor, rate: Tensor, log_rate: Tensor) -> Tensor:
+    r""":math:`x (t - 1 - \log t)` with :math:`t = \lambda/x`, by the logarithm where t is small."""
+    t = rate / x
+    small = t < 0.1
+    away = rate - x - x * (log_rate - x.log())
+    return torch.where(small, away, x * deviance(torch.where(small, 1.0, t)))
+
+
+def log_peak(n: Tensor) -> Tensor:
+    r"""The Poisson law of rate n at n: :math:`-\delta(n) - \frac12\log 2\pi n`; 0 at n = 0."""
+    some = torch.where(n > 0, n, 1.0)
+    peak = -stirling_error(some) - HALF_LOG_TWO_PI - 0.5 * some.log()
+    return torch.where(n > 0, peak, 0.0)
+
+
+def log_binomial(
+    x: Tensor, n: Tensor, on: tuple[Tensor, Tensor], off: tuple[Tensor, Tensor]
+) -> Tensor:
+    r""":math:`\log\binom nx + x\log\pi + (n-x)\log(1-\pi)`, for 0 <= x <= n.
+
+    It is :math:`P(x; n\pi)\,P(n-x; n(1-\pi)) / P(n; n)`, with P of Poisson laws.
+
+    Args:
+        x: How many of n.
+        n: Their number, whole or not.
+        on: :math:`\pi` and :math:`\log\pi`.
+        off: :math:`1-\pi` and :math:`\log(1-\pi)`.
+    """
+    log_n = torch.where(n > 0, n, 1.0).log()
+    above = log_poisson(x, n * on[0], log_n + on[1])
+    below = log_poisson(n - x, n * off[0], log_n + off[1])
+    # without part the formula is exact, and has no -inf from a rate of 0
+    inside = above + below - log_peak(n)
+    return torch.where(x <= 0, n * off[1], torch.where(x >= n, n * on[1], inside))
+
+
+def log_negative_binomial(
+    x: Tensor, r: Tensor, on: tuple[Tensor, Tensor], off: tuple[Tensor, Tensor]
+) -> Tensor:
+    r""":math:`\log\frac{\Gamma(x+r)}{\Gamma(r)\,x!} + r\log(1-\pi) + x\log\pi`, for x >= 0, r > 0.
+
+    It is r / (x + r) times the binomial law of x among x + r.
+    """
+    return log_binomial(x, x + r, on, off) - (x / r).log1p()
