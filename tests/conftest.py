@@ -29,6 +29,15 @@ def limit() -> float:
     return float(os.environ.get("ANCESTRAL_TEST_LIMIT", "5"))
 
 
+@pytest.fixture(scope="session")
+def compiler_is_imported() -> None:
+    """What torch imports when it first compiles takes seconds; no test is charged for it."""
+    import torch
+
+    weight = torch.zeros(1, requires_grad=True)
+    torch.compile(torch.exp, backend="aot_eager")(weight).backward()
+
+
 class EveryTest:
     """Registered as a plugin, so that it reaches the doctests under src/ as well."""
 

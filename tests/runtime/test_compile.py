@@ -1,6 +1,7 @@
 """One graph: fullgraph compilation of every sentence, no recompiles, eager where it cannot."""
 
 import logging
+import shutil
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from torch._dynamo.utils import counters
 
 from ancestral.core.errors import OptionError
 from ancestral.distributions import Bernoulli
+from ancestral.losses import Function, norm, sqnorm, values
 from ancestral.runtime.interpret import interpret
 from ancestral.runtime.run import Run
 from ancestral.runtime.step import Step
@@ -17,10 +19,11 @@ from tests.runtime.sentences import sentences
 from tests.runtime.test_generate import vae
 
 CASES = sentences()
-UNTRACED = {
-    "gradient penalty": "torch.autograd.grad inside a graph is behind a private switch",
-    "jvp": "forward-mode derivatives cannot be traced with a dynamic number of rows",
-}
+pytestmark = [
+    pytest.mark.usefixtures("compiler_is_imported"),
+    # torch's own forward-mode derivatives
+    pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning"),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -40,16 +43,14 @@ QUICK = (
     "two plates",
     "implicit",
     "function",
+    "gradient penalty",
+    "jvp",
 )
 
 
 @pytest.mark.parametrize(
     "name",
-    [
-        n if n in QUICK else pytest.param(n, marks=pytest.mark.slow)
-        for n in CASES
-        if n not in UNTRACED
-    ],
+    [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in CASES],
 )
 def test_one_graph_of_equal_value(name: str, caplog: pytest.LogCaptureFixture) -> None:
     loss, data, options = CASES[name]
@@ -98,8 +99,42 @@ def test_unknown_backend() -> None:
         vae().function(compile="fast")
 
 
+@pytest.mark.parametrize("name", ["gradient penalty", "jvp of a network"])
+def test_derivatives_inside_a_loss_are_in_the_graph(name: str, caplog: Any) -> None:
+    """Differentiated again in the weights, for any number of rows, in one graph."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)).double()
+    f, (X, V) = Function(net, name="f"), values("x v")
+    loss = ((norm(f.grad(X)) - 1) ** 2).mean()
+    if name == "jvp of a network":
+        loss = sqnorm(f.jvp((X,), along=(V,))).mean()
+    function, eager = loss.function(compile="aot_eager"), loss.function()
+    for rows in (6, 6, 5, 5, 4, 4):
+        given = {"x": torch.randn(rows, 3).double(), "v": torch.randn(rows, 3).double()}
+        batch = {k: given[k] for k in loss.input_var}
+        value, told = function(batch), eager(batch)
+        torch.testing.assert_close(value, told, rtol=1e-12, atol=1e-14)
+        ours, theirs = (torch.autograd.grad(v, list(net.parameters())[:3]) for v in (value, told))
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-14)
+    with torch.no_grad():
+        assert torch.equal(function(batch), eager(batch))
+    assert not [r for r in caplog.records if r.name == "ancestral"]
+    assert counters["stats"]["unique_graphs"] == 2  # one of them without gradient
+
+
 @pytest.mark.slow
-def test_inductor() -> None:
+@pytest.mark.skipif(
+    not any(map(shutil.which, ("g++", "clang++", "c++"))), reason="inductor needs a C++ compiler"
+)
+@pytest.mark.parametrize("name", ["elbo", "gradient penalty", "jvp"])
+def test_inductor(name: str) -> None:
+    if name != "elbo":
+        loss, data, _ = CASES[name]
+        function = loss.function(compile=True)
+        told = function(data)
+        torch.testing.assert_close(function(data), told, rtol=1e-6, atol=1e-6)
+        assert not next(iter(function._steps.values())).function.gave_up
+        return
     loss, data, _ = CASES["elbo"]
     noise = {"z": torch.randn(6, 3).double()}
     function = loss.function(compile=True)

@@ -1,7 +1,7 @@
 """A loss as a function: lowered once, called many times, with live weights."""
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -42,7 +42,8 @@ class LossFunction:
         loss: The expression.
         trained: Identities of the parameters whose gradient must be right; all if not given.
         compile: Whether ``torch.compile`` makes one graph of the step, from the second call on; or
-            the name of its backend.
+            the name of its backend; or, with ``weights``, ``"gradient"``.
+        weights: What the gradient is taken in, where it is part of the graph.
 
     Example:
         >>> from ancestral.distributions import Normal
@@ -52,11 +53,17 @@ class LossFunction:
     """
 
     def __init__(
-        self, loss: Any, *, trained: set[int] | None = None, compile: bool | str = False
+        self,
+        loss: Any,
+        *,
+        trained: set[int] | None = None,
+        compile: bool | str = False,
+        weights: Sequence[Tensor] | None = None,
     ) -> None:
-        check_choice(compile)
+        check_choice(compile, gradient=weights is not None)
         self.loss: Node = loss
         self._compile = compile
+        self.weights: Sequence[Tensor] = weights or ()
         self._trained = trained
         self._inputs = inputs(loss)
         self._programs: dict[frozenset[str], tuple[Program, Any]] = {}
@@ -167,7 +174,7 @@ class LossFunction:
         """Generate the step for inputs of a kind, if there is none, once a run was right."""
         step = self._steps.get(kind)
         if step is None or step.program is not run.program or not step.is_current():
-            step = self._steps[kind] = Step(run, self._compile)
+            step = self._steps[kind] = Step(run, self._compile, self.weights)
         self._ready[key] = step
 
     def _check_noise(self, program: Program, noise: Mapping[str, Tensor]) -> None:

@@ -53,7 +53,7 @@ def check_value(loss: Node, value: Tensor, modules: nn.ModuleList, run: Run) -> 
             f"{loss} has shape {tuple(value.shape)}; a model minimises one number. Write .mean() "
             "around it, or .sum()."
         )
-    if not value.requires_grad:
+    if not value.requires_grad and run.gradient is None:
         raise GradientError(
             f"{loss}: its value has no gradient. Either every path to the parameters is cut by "
             ".detach(), or train() was called under torch.no_grad()."

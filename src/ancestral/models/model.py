@@ -15,6 +15,7 @@ from ancestral.lowering.function import LossFunction, execute
 from ancestral.models import checkpoint
 from ancestral.models.faults import check_value, clip_norm, instead
 from ancestral.models.fit import Fitting, History
+from ancestral.models.gradient import check_one_process, clear, receive
 from ancestral.models.optimizer import make_optimizer
 from ancestral.models.parameters import (
     check_all_mentioned,
@@ -26,6 +27,7 @@ from ancestral.models.parameters import (
     modules_to_train,
     owner,
 )
+from ancestral.runtime.compiled import GRADIENT
 
 
 class Model:
@@ -43,7 +45,8 @@ class Model:
         clip_grad_norm: Largest norm of the whole gradient.
         clip_grad_value: Largest absolute entry of the gradient.
         retain_graph: Passed on to ``backward``.
-        compile: Whether ``torch.compile`` makes one graph of the loss; or the name of a backend.
+        compile: Whether ``torch.compile`` makes one graph of the loss; or the name of a backend;
+            or ``"gradient"``: one graph of the loss and its gradient, with the optimizer eager.
 
     Raises:
         TrainingError: If the loss is not one number, or mentions a law that is not trained.
@@ -75,6 +78,11 @@ class Model:
         self.clip_grad_norm = _limit("clip_grad_norm", clip_grad_norm)
         self.clip_grad_value = _limit("clip_grad_value", clip_grad_value)
         self.retain_graph = retain_graph
+        if retain_graph and compile == GRADIENT:
+            raise OptionError(
+                'retain_graph=True with compile="gradient": the gradient is inside the graph, and '
+                "none is left to retain. Write compile=True."
+            )
         check_all_mentioned(loss, self.distributions)
         self.set_loss(loss, test_loss)
         if not self.trained:
@@ -166,8 +174,12 @@ class Model:
 
     def _function(self, loss: Any) -> LossFunction:
         """The step that trains on a loss."""
-        trained = {id(p) for p in self.trained}
-        return LossFunction(loss, trained=trained, compile=self.compile)
+        trained = self.trained
+        if self.compile == GRADIENT:
+            check_one_process(loss, modules_in(loss))
+        return LossFunction(
+            loss, trained={id(p) for p in trained}, compile=self.compile, weights=trained
+        )
 
     # -- one step -------------------------------------------------------------------------------
     def train(
@@ -205,11 +217,16 @@ class Model:
         step = self._step("train")
         run, watch = step.prepare(train_x_dict, generator, noise, batch_n, scalars)
         step.check_gradients(run.program.scalars)
+        run.wants_gradient = self._probed
+        if self.compile == GRADIENT and not self._probed:
+            run.step = None  # which parameters the loss reaches is seen in a backward pass
+        clear(self.optimizer)  # first: the memory of the last gradient serves this one
         loss = execute(run, watch)
         check_value(self.loss, loss, self.distributions, run)
-        self.optimizer.zero_grad(set_to_none=True)
         if not self._probed:
             self._probe(loss, (*run.data.values(), *(noise or {}).values()))
+        elif run.gradient is not None:
+            receive(step.weights, run.gradient)
         else:
             loss.backward(retain_graph=self.retain_graph)
         self._clip()
@@ -235,6 +252,8 @@ class Model:
 
     def _probe(self, loss: Tensor, given: Iterable[Tensor]) -> None:
         """The first backward pass: it must reach every trained parameter, and no other."""
+        if self.compile == GRADIENT:  # a network may have been wrapped since the model was built
+            check_one_process(self.loss, modules_in(self.loss))
         check_leaves(self.loss, loss, given, list(self.distributions.parameters()))
         loss.backward(retain_graph=self.retain_graph)
         check_reached(self.loss, self.distributions)

@@ -1,4 +1,8 @@
-"""A step compiled by ``torch.compile``: one graph for any number of rows, eager if it cannot."""
+"""A step compiled by ``torch.compile``: one graph for any number of rows, eager if it cannot.
+
+Either the loss is one graph and ``.backward()`` runs its derivative, or the loss and its gradient
+are one graph together, which saves the engine's walk and lets the two share what they compute.
+"""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -9,60 +13,177 @@ from torch import Tensor
 
 from ancestral.core.display import logger
 from ancestral.core.errors import OptionError
+from ancestral.runtime.source import loss_and_gradient
+
+GRADIENT = "gradient"
+BACKEND = "inductor"  # torch's default
+SWITCH = "trace_autograd_ops"  # of Dynamo: torch.autograd.grad inside a graph
+Gradient = tuple[Tensor | None, ...]
 
 
-def check_choice(choice: Any) -> None:
-    """Raise if ``compile=`` is given something it does not take."""
+def check_choice(choice: Any, *, gradient: bool = False) -> None:
+    """Raise if ``compile=`` is given something it does not take.
+
+    Args:
+        choice: What was given.
+        gradient: Whether ``"gradient"`` has a meaning: only who applies the gradient takes it.
+    """
+    if choice == GRADIENT:
+        if gradient:
+            return
+        raise OptionError(
+            'compile="gradient": a function returns the loss alone. Give it to Model(..., '
+            'compile="gradient"), which applies the gradient, or write compile=True.'
+        )
     if not isinstance(choice, bool) and choice not in torch.compiler.list_backends(None):
-        raise OptionError(f"compile={choice!r}: give True, False or the name of a backend.")
+        offered = 'True, False, "gradient"' if gradient else "True, False"
+        raise OptionError(f"compile={choice!r}: give {offered} or the name of a backend.")
 
 
 class Compiled:
-    """A step's function as one compiled graph.
+    """A step's function as compiled graphs: of its value, and of value and gradient.
 
-    The axes that follow the batch are dynamic: a short last batch does not compile again. Where
-    the compiler fails (no C++ compiler, a network it cannot trace) the step runs as it is, and
-    the log says so in one line.
+    Each is traced when it is first called. The axes that follow the batch are dynamic: a short
+    last batch does not compile again. Where the compiler fails (no C++ compiler, a network it
+    cannot trace) the step runs as it is, and the log says so in one line.
 
     Args:
         function: The step.
         rows: For each argument the dimensions that follow the batch.
         backend: The backend of ``torch.compile``.
+        weights: What the gradient is taken in, if it is to be part of a graph.
     """
 
     def __init__(
         self,
         function: Callable[..., Tensor],
         rows: Sequence[tuple[int, ...]],
-        backend: str = "inductor",
+        backend: str = BACKEND,
+        weights: Sequence[Tensor] = (),
     ) -> None:
         self._eager = function
-        self._rows = rows
-        self._fresh = True
-        self._function: Callable[..., Tensor] = torch.compile(
-            function, fullgraph=True, backend=backend
-        )
+        self._weights = tuple(weights)
+        self._value = _Graph(function, rows, backend)
+        both = loss_and_gradient(function, self._weights)
+        self._both = _Graph(both, rows, backend, needs_switch=True)
+        self._told = self.gave_up = False
+        self._seen = 0
+        self._shared: set[int] = set()  # the parts of the gradient that have to be copied
 
     def __call__(self, *args: Any) -> Tensor:
-        """The value of the step."""
-        if not self._fresh:
-            return self._function(*args)
-        self._fresh = False
-        for value, dims in zip(args, self._rows, strict=False):
-            for dim in dims:
-                if value.shape[dim] > 1:  # a size of 1 is always a case of its own
-                    torch._dynamo.maybe_mark_dynamic(value, dim)
+        """The value of the step, which ``.backward()`` may follow."""
+        return self._run(self._value, args)  # type: ignore[no-any-return]
+
+    def with_gradient(self, *args: Any) -> tuple[Tensor, Gradient | None]:
+        """The value and its gradient in the weights, ``None`` where a weight has no part in it.
+
+        Each part of the gradient has memory of its own, laid out as its weight is. There is no
+        gradient beside the value if only ``.backward()`` can give it: where the compiler fails, a
+        hook of a weight waits for it, or an argument wants one too.
+        """
+        for p in self._weights:
+            if p._backward_hooks or p._post_accumulate_grad_hooks:
+                self._tell("the loss alone, since a parameter has a hook that backward() calls")
+                return self(*args), None
+        for a in args:
+            if isinstance(a, Tensor) and a.requires_grad:
+                return self(*args), None
+        found = self._run(self._both, args)
+        if not isinstance(found, tuple):
+            return found, None
+        value, gradient = found
+        if self._both.traces != self._seen:
+            self._seen = self._both.traces
+            self._shared |= _not_its_own(gradient, self._weights, args)
+        for i in self._shared:
+            gradient = (*gradient[:i], _own(gradient[i], self._weights[i]), *gradient[i + 1 :])
+        return value, gradient
+
+    def _run(self, graph: "_Graph", args: tuple[Any, ...]) -> Any:
+        if self.gave_up:
+            return self._eager(*args)
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # the compiler's own deprecations
-                return self._function(*args)
+            return graph(*args)
         except Exception as error:
             if not _is_compilers(error):
                 raise
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            logger.warning("compile: running without compilation: %s", reason)
-            self._function = self._eager
+            self.gave_up = True
+            self._tell(f"running without compilation: {reason}")
             return self._eager(*args)
+
+    def _tell(self, what: str) -> None:
+        """One line in the log, the first time."""
+        if not self._told:
+            self._told = True
+            logger.warning("compile: %s", what)
+
+
+class _Graph:
+    """A function under ``torch.compile``, traced with dynamic rows."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        rows: Sequence[tuple[int, ...]],
+        backend: str,
+        *,
+        needs_switch: bool = False,
+    ) -> None:
+        self._function = torch.compile(function, fullgraph=True, backend=backend)
+        self._rows = rows
+        self._needs_switch = needs_switch
+        self.traces = 0  # with the switch, every one is made below
+
+    def __call__(self, *args: Any) -> Any:
+        if self.traces:
+            try:
+                return self._function(*args)
+            except Exception as error:  # a case of its own: it is traced in what follows
+                if not _is_compilers(error):
+                    raise
+        self.traces += 1
+        return self._traced(*args)
+
+    def _traced(self, *args: Any) -> Any:
+        for value, dims in zip(args, self._rows, strict=False):
+            for dim in dims:
+                if value.shape[dim] > 1:  # a size of 1 is always a case of its own
+                    torch._dynamo.maybe_mark_dynamic(value, dim)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the compiler's own deprecations
+            if not self._needs_switch:
+                return self._function(*args)
+            if not hasattr(torch._dynamo.config, SWITCH):
+                raise torch._dynamo.exc.Unsupported(
+                    f"torch {torch.__version__} does not trace torch.autograd.grad; take a later "
+                    "version, or compile=True."
+                )
+            with torch._dynamo.config.patch(SWITCH, True):
+                return self._function(*args)
+
+
+def _not_its_own(gradient: Gradient, weights: Sequence[Tensor], args: Sequence[Any]) -> set[int]:
+    """The parts of a gradient that lie in memory of something else, or not as their weight does.
+
+    A graph may return one tensor for two weights, or one that it was given: the gradient of
+    ``(w * x).sum()`` is ``x``. Whoever clips the gradient in place must reach neither.
+    """
+    given = [a for a in args if isinstance(a, Tensor)]
+    taken = {t.untyped_storage().data_ptr() for t in (*weights, *given)}
+    found = set()
+    for i, (g, weight) in enumerate(zip(gradient, weights, strict=True)):
+        if g is None:
+            continue
+        memory = g.untyped_storage().data_ptr()
+        if memory in taken or g.stride() != weight.stride():
+            found.add(i)
+        taken.add(memory)
+    return found
+
+
+def _own(g: Tensor | None, weight: Tensor) -> Tensor | None:
+    return None if g is None else torch.empty_like(weight, requires_grad=False).copy_(g)
 
 
 def _is_compilers(error: Exception) -> bool:

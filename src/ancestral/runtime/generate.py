@@ -18,6 +18,7 @@ from ancestral.core.axes import Axes
 from ancestral.distributions.network import Parts
 from ancestral.distributions.noise import own_noise
 from ancestral.program import instructions as ir
+from ancestral.runtime.derivatives import push, slope
 from ancestral.runtime.operands import NUMBER, Code, Known, NotInlineError, Operand, code
 from ancestral.runtime.rules import value_event
 from ancestral.runtime.run import ParamSet, Run
@@ -221,18 +222,10 @@ def _call(w: Writer, step: ir.Call) -> None:
 
 
 def _slope(w: Writer, step: ir.Slope) -> None:
-    args = w.folded(step.args, step.out.axes)
-    f, point, keep = w.bind("f", w.program.functions[step.fn].net), w.fresh("t"), w.fresh("t")
-    out = w.fresh("t")
-    inside = ", ".join([*args[: step.wrt], point, *args[step.wrt + 1 :]])
-    x = w.assign("t", args[step.wrt])
-    w.lines.append(
-        f"{keep} = torch.is_grad_enabled()\n"
-        "with torch.enable_grad():\n"
-        f"    {point} = {x} if {x}.requires_grad else {x}.detach().requires_grad_()\n"
-        f"    ({out},) = torch.autograd.grad({f}({inside}).sum(), {point}, create_graph={keep})"
-    )
-    w.put(step.out, "t", w.unfolded(out, step.out.axes, w.shape(step.out)))
+    args = ", ".join(w.folded(step.args, step.out.axes))
+    f, name = w.bind("f", w.program.functions[step.fn].net), w.bind("slope", slope)
+    text = f"{name}({f}, ({args},), {step.wrt})"
+    w.put(step.out, "t", w.unfolded(text, step.out.axes, w.shape(step.out)))
 
 
 def _push(w: Writer, step: ir.Push) -> None:
@@ -247,8 +240,8 @@ def _push(w: Writer, step: ir.Push) -> None:
                 like,
                 f"({along[i]}).reshape({ones}).to({like}.dtype).expand_as({like})",
             )
-    f = w.bind("f", w.program.functions[step.fn].net)
-    text = f"torch.func.jvp({f}, ({', '.join(args)},), ({', '.join(along)},))[1]"
+    f, name = w.bind("f", w.program.functions[step.fn].net), w.bind("push", push)
+    text = f"{name}({f}, ({', '.join(args)},), ({', '.join(along)},))"
     w.put(step.out, "t", w.unfolded(text, step.out.axes, w.shape(step.out)))
 
 

@@ -14,6 +14,7 @@ from ancestral.distributions.layout import span_shape, spanned
 from ancestral.distributions.network import check_rows, failed
 from ancestral.distributions.noise import draw_noise
 from ancestral.program import instructions as ir
+from ancestral.runtime.derivatives import push, slope
 from ancestral.runtime.run import ParamSet, Run, wrong_noise
 
 
@@ -215,18 +216,17 @@ def _call(step: ir.Call, run: Run) -> Tensor:
 
 def _slope(step: ir.Slope, run: Run) -> Tensor:
     args, sizes = _folded(step.args, step.out.axes, run)
-    keep = torch.is_grad_enabled()
-    with torch.enable_grad():
-        x = args[step.wrt]
-        x = x if x.requires_grad else x.detach().requires_grad_()
-        y = _applied(step, run, [*args[: step.wrt], x, *args[step.wrt + 1 :]])
+
+    def one_number_per_row(*point: Tensor) -> Tensor:
+        y = _applied(step, run, list(point))
         if y.numel() != math.prod(sizes):
             raise ShapeError(
                 f"{step.text}: the function returned {tuple(y.shape)} for {math.prod(sizes)} "
                 "rows. A gradient is taken of one number per row."
             )
-        (slope,) = torch.autograd.grad(y.sum(), x, create_graph=keep)
-    return _unfolded(step, slope, sizes)
+        return y
+
+    return _unfolded(step, slope(one_number_per_row, args, step.wrt), sizes)
 
 
 def _push(step: ir.Push, run: Run) -> Tensor:
@@ -238,7 +238,7 @@ def _push(step: ir.Push, run: Run) -> Tensor:
     ]
     net = run.program.functions[step.fn].net
     try:
-        out: Tensor = torch.func.jvp(net, tuple(args), tuple(along))[1]
+        out = push(net, args, along)
     except RuntimeError as error:
         raise failed(step.text, [r.name for r in step.args], args, error) from error
     return _unfolded(step, out, sizes)

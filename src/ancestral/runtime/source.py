@@ -55,10 +55,34 @@ class Source:
 
     def compile(self) -> Callable[..., Tensor]:
         """The step, from nothing but the text."""
-        name = f"<ancestral step {next(COUNTER)}>"
-        linecache.cache[name] = (len(self.text), None, self.text.splitlines(True), name)
-        space: dict[str, Any] = {"torch": torch, "F": F, "math": math}
-        exec(compile(self.text, name, "exec"), space)
-        step: Callable[..., Tensor] = space["make"](*self.bound)
-        weakref.finalize(step, linecache.cache.pop, name, None)
+        step: Callable[..., Tensor] = _made(self.text, self.bound)
         return step
+
+
+WITH_GRADIENT = """\
+def make(loss, weights):
+    def loss_and_gradient(*args):
+        value = loss(*args)
+        return value.detach(), torch.autograd.grad(value, weights, allow_unused=True)
+    return loss_and_gradient
+"""
+
+
+def loss_and_gradient(loss: Callable[..., Tensor], weights: tuple[Tensor, ...]) -> Any:
+    """A function that returns a step's value and its gradient in weights.
+
+    It is text too: each compiled graph needs a code object of its own, since ``torch.compile``
+    keeps what it has made with the code object.
+    """
+    return _made(WITH_GRADIENT, (loss, weights))
+
+
+def _made(text: str, bound: tuple[Any, ...]) -> Any:
+    """What a factory in a text returns."""
+    name = f"<ancestral step {next(COUNTER)}>"
+    linecache.cache[name] = (len(text), None, text.splitlines(True), name)
+    space: dict[str, Any] = {"torch": torch, "F": F, "math": math}
+    exec(compile(text, name, "exec"), space)
+    step = space["make"](*bound)
+    weakref.finalize(step, linecache.cache.pop, name, None)
+    return step

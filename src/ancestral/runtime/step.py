@@ -1,6 +1,6 @@
 """The fast path: a generated step and the noise that it is given."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from ancestral.core.errors import OptionError
 from ancestral.core.rng import NOISE
 from ancestral.program import instructions as ir
-from ancestral.runtime.compiled import Compiled
+from ancestral.runtime import compiled
 from ancestral.runtime.generate import generate
 from ancestral.runtime.run import Run, wrong_noise
 from ancestral.runtime.source import NoiseOf, Source
@@ -21,17 +21,25 @@ class Step:
 
     Args:
         run: A run of the program that the interpreter has made on such inputs.
-        compile: Whether ``torch.compile`` makes one graph of it, or the name of its backend.
+        compile: Whether ``torch.compile`` makes one graph of it, or the name of its backend;
+            ``"gradient"`` makes one of it and its gradient.
+        weights: What that gradient is taken in.
     """
 
-    def __init__(self, run: Run, compile: bool | str = False) -> None:
+    def __init__(
+        self, run: Run, compile: bool | str = False, weights: Sequence[Tensor] = ()
+    ) -> None:
         self.program = run.program
         self.source: Source = generate(run)
         self.function: Callable[..., Tensor] = self.source.compile()
+        self._with_gradient = None
         if compile:
             self._refuse_own_noise()
-            backend = compile if isinstance(compile, str) else "inductor"
-            self.function = Compiled(self.function, self._row_dims(run), backend)
+            is_named = isinstance(compile, str) and compile != compiled.GRADIENT
+            backend = str(compile) if is_named else compiled.BACKEND
+            made = compiled.Compiled(self.function, self._row_dims(run), backend, weights)
+            self.function = made
+            self._with_gradient = made.with_gradient if compile == compiled.GRADIENT else None
         carriers = {
             axis: (step.var, i)
             for step in run.program.steps
@@ -93,7 +101,11 @@ class Step:
         return not any(self._hooks)
 
     def __call__(self, run: Run) -> Tensor:
-        """The value; the noise that was used is left in the run."""
+        """The value; the noise that was used is left in the run.
+
+        If the run asks for the gradient and it is part of the graph, it is left there too, and
+        the value has no derivative.
+        """
         data, given = run.data, run.noise
         args: list[Any] = [data[name] for name in self.source.inputs]
         for name, make, axes, event, like, own in self._noise:
@@ -108,7 +120,11 @@ class Step:
                 raise wrong_noise(name, noise, shape)
             run.drawn[name] = noise
             args.append(noise)
-        return self.function(*args, *(_read(a, run) for a in self._rows))
+        args += [_read(a, run) for a in self._rows]
+        if run.wants_gradient and self._with_gradient is not None and torch.is_grad_enabled():
+            value, run.gradient = self._with_gradient(*args)
+            return value
+        return self.function(*args)
 
 
 def _size(axis: Any, carriers: dict[Any, tuple[str, int]]) -> Any:
