@@ -85,13 +85,8 @@ def test_text_is_straight_line(name: str) -> None:
     banned = (ast.For, ast.While, ast.ListComp, ast.DictComp, ast.Lambda, ast.Try, ast.Import)
     assert not [n for n in ast.walk(tree) if isinstance(n, banned)]
     strings = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)} - {None}
-    assert {s for s in strings if isinstance(s, str)} <= {
-        "loc",
-        "scale",
-        "logits",
-        "probs",
-        "none",
-    }
+    words = {"loc", "scale", "logits", "probs", "none", "inf", "-inf"}  # not one of the user's
+    assert {s for s in strings if isinstance(s, str)} <= words
     assert "interpret" not in step.source.text
     calls = re.findall(r"= (net\d+\(.*\))", step.source.text)
     assert len(calls) == len(set(calls))

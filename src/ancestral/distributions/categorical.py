@@ -90,8 +90,12 @@ class Categorical(Law):
     def log_density(x: Tensor, probs: Any = None, logits: Any = None) -> Tensor:
         """The log density, the last axis reduced."""
         log_pi = log_probabilities(probs, logits)
-        # 0 * -inf would be NaN: a category that x does not name has no part in the sum
-        return (x * log_pi.masked_fill(x == 0, 0.0)).sum(-1)
+        if logits is None:
+            return (x * log_pi).sum(-1)
+        # 0 * -inf would be NaN: an excluded category counts as the lowest number until the sum
+        lowest = torch.finfo(log_pi.dtype).min
+        out = (x * log_pi.clamp(min=lowest)).sum(-1)
+        return out.masked_fill(out < 0.5 * lowest, -torch.inf)
 
     @staticmethod
     def mean_of(probs: Any = None, logits: Any = None) -> Any:

@@ -63,13 +63,7 @@ class Laplace(Law):
         r"""The inverse of the distribution function at uniform noise."""
         # from the nearer tail, where log keeps every digit: u < 1/2 below the median
         tail = torch.minimum(noise, 1.0 - noise).clamp(min=torch.finfo(noise.dtype).tiny)
-        return loc + scale * torch.where(noise < 0.5, 1.0, -1.0) * (2.0 * tail).log()
-
-    @staticmethod
-    def icdf(u: Tensor, loc: Any, scale: Any) -> Tensor:
-        r""":math:`\mu - b\,\mathrm{sign}(u-\frac12)\log(1 - 2|u-\frac12|)`."""
-        tail = torch.minimum(u, 1.0 - u)
-        return loc + scale * torch.where(u < 0.5, 1.0, -1.0) * (2.0 * tail).log()
+        return loc + scale * torch.copysign((2.0 * tail).log(), noise - 0.5)
 
     @staticmethod
     def log_density(x: Tensor, loc: Any, scale: Any) -> Tensor:
