@@ -1,6 +1,7 @@
 """Faults planted in Ancestral are each caught by fewer than a thousand random expressions."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +14,10 @@ from ancestral.lowering import draws, lower
 from ancestral.lowering.build import Builder
 from ancestral.program import instructions as ir
 from ancestral.runtime import rules
+from tests.expressions.__main__ import main
 from tests.expressions.check import Mismatch
-from tests.expressions.run import double_precision, valid
+from tests.expressions.run import double_precision, failures, valid
+from tests.expressions.shrink import size
 
 Patch = pytest.MonkeyPatch
 
@@ -95,3 +98,31 @@ def test_planted_fault_is_caught(plant: Callable[[Patch], None], monkeypatch: Pa
         except Mismatch:
             return
     pytest.fail(f"{plant.__name__}: 1,000 random expressions found nothing wrong")
+
+
+def test_a_failure_names_its_seed_and_a_small_expression(monkeypatch: Patch) -> None:
+    """Repeating the seed fails again; what is left of the expression is smaller, and fails too."""
+    sign(monkeypatch)
+    failure = next(failures(range(1000), lambda ok: None))
+    seed = failure.case.seed
+    with pytest.raises(Mismatch):
+        valid(seed)
+    told = str(failure)
+    assert told.startswith(f"seed {seed}: Mismatch: generated text and oracle differ by ")
+    printed = next(line for line in told.splitlines() if line.startswith("  shrunk: "))
+    assert "KL" in printed
+    assert "description: ('kl'" in told
+    assert size(failure.case.expr) > 1  # a divergence alone has no other expression in it
+
+
+def test_the_command_tells_failures_and_records_clean_ranges(
+    monkeypatch: Patch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = tmp_path / "ranges.txt"
+    assert main(["--seeds", "0:30", "--record", str(record)]) == 0
+    assert "30 expressions" in capsys.readouterr().out
+    assert record.read_text("utf-8").startswith("0:30  ")
+    sign(monkeypatch)
+    assert main(["--seeds", "0:200", "--record", str(record), "--most", "1"]) == 1
+    assert "shrunk: " in capsys.readouterr().out
+    assert len(record.read_text("utf-8").splitlines()) == 1

@@ -207,9 +207,10 @@ class Evaluation:
         _, params, axes, live = self._aligned(joined)  # type: ignore[arg-type]
         of_q = {k[1]: v for k, v in params.items() if k[0] == "q"}
         of_p = {k[1]: v for k, v in params.items() if k[0] == "p"}
-        if law["family"] == "laplace":
+        family, other = law["family"], self.laws[e[2]["law"]]["family"]
+        if family == other == "laplace":
             self._kink((of_q["loc"] - of_p["loc"]).detach().abs())
-        return self._summed(formulas.kl(law["family"], of_q, of_p), law, axes, live)
+        return self._summed(formulas.kl(family, other, of_q, of_p), law, axes, live)
 
     def _entropy(self, e: Expr, env: Mapping[str, Value]) -> Value:
         law = self.laws[e[1]["law"]]

@@ -79,8 +79,10 @@ def log_density(family: str, x: Tensor, p: Params) -> Tensor:
     return (chosen * log_pi).sum(-1)
 
 
-def kl(family: str, q: Params, p: Params) -> Tensor:
-    """KL[q || p] of two laws of one family."""
+def kl(family: str, other: str, q: Params, p: Params) -> Tensor:
+    """KL[q || p], ``q`` of a family and ``p`` of another, which for most is the same."""
+    if family != other:
+        return -entropy(family, q) - _mean_log_density(family, other, q, p)
     if family == "normal":
         spread = q["scale"] ** 2 + (q["loc"] - p["loc"]) ** 2
         return torch.log(p["scale"] / q["scale"]) + spread / (2 * p["scale"] ** 2) - 0.5
@@ -95,6 +97,17 @@ def kl(family: str, q: Params, p: Params) -> Tensor:
         return pi * (a - b) - torch.logaddexp(a, zero) + torch.logaddexp(b, zero)
     log_q, log_p = _log_pi(q), _log_pi(p)
     return (log_q.exp() * (log_q - log_p)).sum(-1)
+
+
+def _mean_log_density(family: str, other: str, q: Params, p: Params) -> Tensor:
+    """E_q[log p] of a Laplace law under a normal one, and the other way round."""
+    d = q["loc"] - p["loc"]
+    if (family, other) == ("normal", "laplace"):
+        t = d / (math.sqrt(2) * q["scale"])
+        away = q["scale"] * math.sqrt(2 / math.pi) * torch.exp(-(t**2)) + d * torch.special.erf(t)
+        return -torch.log(2 * p["scale"]) - away / p["scale"]
+    second = 2 * q["scale"] ** 2 + d**2
+    return -(second / p["scale"] ** 2 + torch.log(2 * math.pi * p["scale"] ** 2)) / 2
 
 
 def entropy(family: str, p: Params) -> Tensor:

@@ -30,7 +30,9 @@ Path = tuple[tuple[str, int], ...]  # from the root: the kind of a node, and the
 SUMS = ("add", "sub", "neg")
 CLOSED = (
     ("normal", "normal"),
+    ("normal", "laplace"),
     ("laplace", "laplace"),
+    ("laplace", "normal"),
     ("bernoulli", "bernoulli"),
     ("onehot", "onehot"),
     ("index", "index"),
