@@ -290,6 +290,34 @@ def _end(r: random.Random) -> float:
     return r.choice([-1, 1]) * 10 ** r.uniform(-3, 3)
 
 
+def _angle_log_prob(x: Number, loc: Number, concentration: Number) -> Number:
+    k = concentration
+    return -2 * k * mp.sin((x - loc) / 2) ** 2 - _log_turn(k)
+
+
+def _log_turn(k: Number) -> Number:
+    """log 2 pi exp(-k) I_0(k)."""
+    return mp.log(2 * mp.pi * mp.besseli(0, k)) - k
+
+
+def _angle_below(z: Number, k: Number) -> Number:
+    """The log probability from -pi to z, around 0; scaled to the highest point."""
+    r = min(z, mp.mpf(0))
+    reach = mp.acos(max(mp.cos(r) - 90 / k, mp.mpf(-1))) - abs(r)
+    low, high = max(r - reach, -mp.pi), min(z, r + reach)
+    inner = mp.quad(
+        lambda t: mp.exp(-2 * k * (mp.sin(t / 2) ** 2 - mp.sin(r / 2) ** 2)),
+        mp.linspace(low, high, 5),
+    )
+    return mp.log(inner) - 2 * k * mp.sin(r / 2) ** 2 - _log_turn(k)
+
+
+def _angle_entropy(loc: Number, concentration: Number) -> Number:
+    k = concentration
+    with mp.workdps(mp.dps + 20):
+        return k * (1 - mp.besseli(1, k) / mp.besseli(0, k)) + _log_turn(k)
+
+
 LOC_SCALE = {"loc": real, "scale": positive}
 
 LAWS: dict[str, Reference] = {
@@ -466,6 +494,21 @@ LAWS: dict[str, Reference] = {
         ),
         _truncated(),
         valid=lambda p: p["low"] < p["x"] < p["high"],
+    ),
+    "VonMises": Reference(
+        {"loc": lambda r: r.uniform(-3.1, 3.1), "concentration": positive},
+        lambda r, p: (
+            p["loc"]
+            + r.choice([r.uniform(-3.1, 3.1), r.gauss(0, 3) / (1 + p["concentration"]) ** 0.5])
+        ),
+        {
+            "log_prob": _angle_log_prob,
+            "log_cdf": lambda x, loc, concentration: _angle_below(x - loc, concentration),
+            "log_sf": lambda x, loc, concentration: _angle_below(loc - x, concentration),
+            "entropy": _angle_entropy,
+        },
+        rows=300,
+        valid=lambda p: abs(p["x"] - p["loc"]) < 3.14,
     ),
     "Bernoulli.logits": Reference(
         {"logits": logit},

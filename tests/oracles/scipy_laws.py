@@ -189,6 +189,32 @@ def TruncatedNormal(loc: Array, scale: Array, low: Array, high: Array) -> Oracle
     return _continuous(stats.truncnorm((low - loc) / scale, (high - loc) / scale, loc, scale))
 
 
+def VonMises(loc: Array, concentration: Array) -> Oracle:
+    k = concentration
+    log_turn = np.log(2 * np.pi * special.i0e(k))
+    ratio = special.i1e(k) / special.i0e(k)
+
+    def square(index: int) -> float:
+        def density(z: float) -> float:
+            return z * z * np.exp(k[index] * (np.cos(z) - 1) - log_turn[index])
+
+        return 2 * integrate.quad(density, 0, np.pi, epsabs=1e-14, epsrel=1e-13)[0]
+
+    def kl(other: Oracle) -> Array:
+        m, n, other_turn = other.frozen
+        mean = k * (ratio - 1) - n * (ratio * np.cos(loc - m) - 1)
+        return mean - log_turn + other_turn
+
+    return Oracle(
+        lambda x: k * (np.cos(x - loc) - 1) - log_turn,
+        loc,
+        np.array([square(i) for i in range(len(k))]),
+        log_turn - k * (ratio - 1),
+        kl,
+        (loc, k, log_turn),
+    )
+
+
 def Bernoulli(probs: Array | None = None, logits: Array | None = None) -> Oracle:
     pi = special.expit(logits) if probs is None else probs
     frozen = stats.bernoulli(pi)

@@ -37,6 +37,7 @@ from ancestral.distributions.relaxed_categorical import ExpRelaxedCategorical, R
 from ancestral.distributions.student_t import StudentT
 from ancestral.distributions.truncated_normal import TruncatedNormal
 from ancestral.distributions.uniform import Uniform
+from ancestral.distributions.von_mises import VonMises
 
 __all__ = [
     "Bernoulli",
@@ -77,4 +78,5 @@ __all__ = [
     "StudentT",
     "TruncatedNormal",
     "Uniform",
+    "VonMises",
 ]

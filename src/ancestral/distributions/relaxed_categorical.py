@@ -113,9 +113,9 @@ class RelaxedCategorical(ExpRelaxedCategorical):
     Source: Maddison, Mnih, Teh, The Concrete Distribution, 2017, eq. 10.
 
     Example:
-        >>> p = RelaxedCategorical(temperature=1.0, probs=torch.tensor([0.5, 0.5]))
-        >>> p.get_log_prob({"x": torch.tensor([[0.3, 0.7]])}).exp()
-        tensor([1.0000])
+        >>> p = RelaxedCategorical(temperature=1.0, probs=torch.tensor([0.25, 0.75]))
+        >>> p.get_log_prob({"x": torch.tensor([[0.5, 0.5]])}).exp()
+        tensor([0.7500])
     """
 
     def support(self, params: Params) -> Constraint | None:
