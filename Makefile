@@ -22,13 +22,14 @@ SEEDS ?= 0:10000
 FORMATTED := src tests $(wildcard benchmarks) $(wildcard docs/conf.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow expressions lint format golden bench docs clean
+.PHONY: help demo test test-slow expressions mutants lint format golden bench docs clean
 
 help:
 	@echo 'make demo       train a VAE on handwritten digits (about a minute on two cores)'
 	@echo 'make test       lint, types, and every test but the slow ones'
 	@echo 'make test-slow  the tests marked slow'
 	@echo 'make expressions SEEDS=A:B  random expressions against an independent evaluation'
+	@echo 'make mutants    plant fifty bugs, one at a time, and see the tests catch them (an hour)'
 	@echo 'make lint       ruff check, ruff format --check, mypy'
 	@echo 'make format     let ruff put the files in order'
 	@echo 'make golden     rewrite the golden files of names and imports; read the diff'
@@ -48,6 +49,9 @@ test-slow: $(VENV)/.dev
 
 expressions: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.expressions --seeds $(SEEDS)
+
+mutants: $(VENV)/.dev
+	$(BIN)/python -m tests.mutants
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check $(FORMATTED)

@@ -1,0 +1,1 @@
+"""Planted bugs: the code with one thing changed, and whether the contracts notice."""
