@@ -16,7 +16,7 @@ import torch
 from ancestral.core.errors import DensityError, SamplingError
 from ancestral.distributions import Law
 from tests.contracts.test_distributions import members
-from tests.oracles.mp_vectors import LAWS
+from tests.oracles.mp_mixtures import LAWS
 
 FOLDER = Path(__file__).parents[1] / "golden" / "laws"
 TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-10}

@@ -155,7 +155,7 @@ def _grades(loc: Number, cutpoints: list[Number]) -> list[Number]:
     return [mp_laws.log_logistic(d[0]), *inner, mp_laws.log_logistic(-d[-1])]
 
 
-def _gauss(covariance: Callable[..., Any]) -> Functions:
+def gauss(covariance: Callable[..., Any]) -> Functions:
     """Of two entries, from the covariance as a function of the other parameters."""
 
     def log_prob(x: list[Number], loc: list[Number], **p: Any) -> Number:
@@ -276,19 +276,19 @@ LAWS: dict[str, Reference] = {
     "MultivariateNormal.scale_tril": Reference(
         {"loc": several(moderate, 2), "scale_tril": lower},
         beside,
-        _gauss(lambda scale_tril: mp.matrix(scale_tril) * mp.matrix(scale_tril).T),
+        gauss(lambda scale_tril: mp.matrix(scale_tril) * mp.matrix(scale_tril).T),
         rows=300,
     ),
     "MultivariateNormal.covariance_matrix": Reference(
         {"loc": several(moderate, 2), "covariance_matrix": symmetric},
         beside,
-        _gauss(lambda covariance_matrix: mp.matrix(covariance_matrix)),
+        gauss(lambda covariance_matrix: mp.matrix(covariance_matrix)),
         rows=300,
     ),
     "MultivariateNormal.precision_matrix": Reference(
         {"loc": several(moderate, 2), "precision_matrix": symmetric},
         beside,
-        _gauss(lambda precision_matrix: mp.matrix(precision_matrix) ** -1),
+        gauss(lambda precision_matrix: mp.matrix(precision_matrix) ** -1),
         rows=300,
     ),
     "LowRankMultivariateNormal": Reference(
@@ -298,7 +298,7 @@ LAWS: dict[str, Reference] = {
             "cov_diag": several(temperature, 2),
         },
         beside,
-        _gauss(_low_rank),
+        gauss(_low_rank),
         rows=300,
     ),
     "Dirichlet": Reference(

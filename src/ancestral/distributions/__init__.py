@@ -26,6 +26,13 @@ from ancestral.distributions.law import Law
 from ancestral.distributions.log_normal import LogNormal
 from ancestral.distributions.logistic import Logistic
 from ancestral.distributions.low_rank_normal import LowRankMultivariateNormal
+from ancestral.distributions.mixture import (
+    BernoulliMixture,
+    GaussianMixture,
+    LogisticMixture,
+    Mixture,
+    NormalMixture,
+)
 from ancestral.distributions.multinomial import Multinomial
 from ancestral.distributions.multivariate_normal import MultivariateNormal
 from ancestral.distributions.negative_binomial import NegativeBinomial
@@ -41,6 +48,7 @@ from ancestral.distributions.von_mises import VonMises
 
 __all__ = [
     "Bernoulli",
+    "BernoulliMixture",
     "Beta",
     "Binomial",
     "Categorical",
@@ -55,6 +63,7 @@ __all__ = [
     "Exponential",
     "FoldedNormal",
     "Gamma",
+    "GaussianMixture",
     "Geometric",
     "Gumbel",
     "HalfCauchy",
@@ -66,11 +75,14 @@ __all__ = [
     "Law",
     "LogNormal",
     "Logistic",
+    "LogisticMixture",
     "LowRankMultivariateNormal",
+    "Mixture",
     "Multinomial",
     "MultivariateNormal",
     "NegativeBinomial",
     "Normal",
+    "NormalMixture",
     "OrderedLogistic",
     "Poisson",
     "RelaxedBernoulli",

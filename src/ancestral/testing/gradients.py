@@ -280,11 +280,17 @@ CHECKS = (
     ),
     Check(gradient_of_draws, has_density),
     Check(extreme_parameters_are_finite, has_density),
-    Check(certain_outcomes, lambda case: has_values(case) and "probs" in case.params),
+    Check(
+        certain_outcomes,
+        lambda case: has_values(case) and "probs" in case.params and not case.family.cores,
+    ),
     Check(
         probabilities_and_logits_agree,
         lambda case: (
-            has_values(case) and "logits" in case.params and "probs" in case.family.domains
+            has_values(case)
+            and "logits" in case.params
+            and "probs" in case.family.domains
+            and not case.family.cores
         ),
     ),
 )

@@ -1,0 +1,336 @@
+r"""Mixtures, :math:`p(x) = \sum_k \pi_k\, p_k(x)`, of components of one family.
+
+A mixture has the parameters of its family with an axis for the components in front of those that a
+component has, and weights. All of them may be constants, trained, conditions, or from a network,
+which makes it a mixture density network (Bishop 1994).
+"""
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ancestral.core.errors import OptionError
+from ancestral.core.rng import NOISE, Generator, gumbel
+from ancestral.distributions.bernoulli import Bernoulli
+from ancestral.distributions.categorical import Categorical, log_probabilities
+from ancestral.distributions.constraints import Constraint, log_weight, simplex
+from ancestral.distributions.law import Law, Parameter, Params
+from ancestral.distributions.logistic import Logistic
+from ancestral.distributions.multivariate_normal import MultivariateNormal
+from ancestral.distributions.normal import Normal
+
+WEIGHTS = {"weight_logits": log_weight, "weights": simplex}
+
+
+def _parted(
+    params: Mapping[str, Any],
+) -> tuple[tuple[Tensor | None, Tensor | None], dict[str, Any]]:
+    """The weights (probabilities, logits), and the parameters of the family."""
+    weights = params.get("weights"), params.get("weight_logits")
+    return weights, {k: v for k, v in params.items() if k not in WEIGHTS}
+
+
+def _pick(value: Tensor, chosen: Tensor) -> Tensor:
+    """The parameters ``(*rows, K, *core)`` of the components that are chosen, ``(*rows)``."""
+    extra = value.dim() - chosen.dim() - 1
+    index = chosen.reshape(*chosen.shape, 1, *(1,) * extra)
+    index = index.expand(*chosen.shape, 1, *value.shape[value.dim() - extra :])
+    return value.gather(chosen.dim(), index).squeeze(chosen.dim())
+
+
+def _averaged(cls: "type[Mixture]", weights: Any, each: Any) -> Tensor:
+    """The mean over components of what each has, ``(*event, K, *core)``."""
+    pi = log_probabilities(*weights).exp()
+    pi = pi[(..., *(None,) * cls.value_dims)]
+    return (pi * each).sum(-1 - cls.value_dims)
+
+
+def _mean_of(cls: "type[Mixture]", **params: Any) -> Tensor:
+    r""":math:`\sum_k\pi_k m_k`."""
+    weights, own = _parted(params)
+    return _averaged(cls, weights, cls.family.mean_of(**own))
+
+
+def _variance_of(cls: "type[Mixture]", **params: Any) -> Tensor:
+    r""":math:`\sum_k\pi_k (v_k + (m_k - m)^2)`, entry by entry."""
+    weights, own = _parted(params)
+    mean, each = _mean_of(cls, **params), cls.family.mean_of(**own)
+    away = each - mean.unsqueeze(-1 - cls.value_dims)
+    return _averaged(cls, weights, cls.family.variance_of(**own) + away**2)
+
+
+def _log_cdf(cls: "type[Mixture]", x: Tensor, **params: Any) -> Tensor:
+    r""":math:`\log\sum_k\pi_k F_k(x)`."""
+    weights, own = _parted(params)
+    each = cls.family.log_cdf(x.unsqueeze(-1), **own)
+    return (log_probabilities(*weights) + each).logsumexp(-1)
+
+
+def _log_sf(cls: "type[Mixture]", x: Tensor, **params: Any) -> Tensor:
+    r""":math:`\log\sum_k\pi_k (1 - F_k(x))`."""
+    weights, own = _parted(params)
+    each = cls.family.log_sf(x.unsqueeze(-1), **own)
+    return (log_probabilities(*weights) + each).logsumexp(-1)
+
+
+def _values(cls: "type[Mixture]", event: Sequence[int], like: Tensor) -> Tensor:
+    """All values of an event, those of the family."""
+    return cls.family.values(cls.value_shape(tuple(event)), like)
+
+
+class Mixture(Law):
+    r"""The base of mixtures: :math:`\log p(x) = \log\sum_k e^{\log\pi_k + \log p_k(x)}`.
+
+    A mixture of a family of yours takes two lines, ``class MyMixture(Mixture): family = MyLaw``.
+    Its draws choose a component, so that they have no pathwise gradient: choose an estimator.
+
+    Class attributes:
+        family: The law of the components.
+        joint: How many last axes of a value a component is drawn for together: 1 for vectors, of
+            which all entries belong to one component; 0 for entries that each have weights of
+            their own. A family of vectors keeps its own.
+
+    Args:
+        var: Name of its variable.
+        cond_var: Names of its conditions.
+        name: How it prints.
+        features_shape: Event shape of a value.
+        net: A network of the conditions that returns a dict of parameters.
+        params: Weights, and the parameters of the family, each a number, a tensor, an
+            ``nn.Parameter`` or a condition's name. ``weights`` :math:`\pi` have shape
+            ``(*event, K)`` and sum 1; ``weight_logits`` are unnormalised logarithms of them. A
+            parameter of a component stands behind the axis K, as ``(*event, K, D)`` for vectors.
+
+    Raises:
+        OptionError: If the class names no family.
+    """
+
+    family: ClassVar[type[Law]]
+    joint: ClassVar[int] = 1
+    has_density: ClassVar[bool] = False  # of the base itself
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Derive what a law declares from the family."""
+        super().__init_subclass__(**options)
+        family = cls.family
+        ways = family.parametrisations or (tuple(family.domains),)
+        own = "".join(sorted(set("".join(family.cores.values())))) or "d" * cls.joint
+        if family.param_dims and not family.cores:
+            raise OptionError(
+                f"{cls.__name__}: a mixture of {family.__name__} laws is not known: the family "
+                "does not name the axes of its parameters (cores)."
+            )
+        cls.has_density = True
+        cls.domains = {**WEIGHTS, **family.domains}
+        cls.parametrisations = tuple(
+            (weight, *way) for weight, way in itertools.product(WEIGHTS, ways)
+        )
+        cls.cores = {
+            **{key: "k" for key in WEIGHTS},
+            **{key: "k" + family.cores.get(key, own) for key in family.domains},
+        }
+        cls.value_dims = family.value_dims or cls.joint
+        cls.param_dims = len(set("k" + own))
+        cls.noise = "a value of the mixture"
+        moves: dict[str, Callable[..., Any]] = {"mean_of": _mean_of, "values": _values}
+        moves |= {"variance_of": _variance_of} if hasattr(family, "mean_of") else {}
+        moves |= {} if cls.value_dims else {"log_cdf": _log_cdf, "log_sf": _log_sf}
+        for which, move in moves.items():  # what the family has, the mixture has
+            if hasattr(family, which):
+                setattr(cls, which, classmethod(move))
+
+    def __init__(
+        self,
+        var: str | Iterable[str] | None = None,
+        cond_var: str | Iterable[str] = (),
+        name: str = "p",
+        features_shape: Sequence[int] | None = None,
+        *,
+        net: Callable[..., Any] | None = None,
+        **params: Parameter,
+    ) -> None:
+        for key in params:
+            if key not in self.domains:
+                raise TypeError(f"{type(self).__name__}() has no parameter {key!r}")
+        super().__init__(var, cond_var, name, features_shape, net, params)
+
+    @classmethod
+    def examples(cls) -> list[dict[str, Any]]:
+        """Three mixtures of four components, of vectors of two entries."""
+        if cls is Mixture:
+            return []
+        found = super().examples()
+        if cls.value_dims:
+            found = [{k: v if k in WEIGHTS else v[..., :2] for k, v in e.items()} for e in found]
+        return found
+
+    def support(self, params: Params) -> Constraint | None:
+        """That of the family."""
+        family: Any = self.family
+        found: Constraint | None = family.support(self, params)
+        return found
+
+    @classmethod
+    def noise_shape(cls, event: tuple[int, ...]) -> tuple[int, ...]:
+        """A draw is its own noise."""
+        return cls.value_shape(event)
+
+    @classmethod
+    def noise_of(
+        cls, shape: Sequence[int], like: Tensor, generator: Generator = None, **params: Any
+    ) -> Tensor:
+        """A draw: of the component that is chosen."""
+        weights, own = _parted(params)
+        score = log_probabilities(*weights)
+        rows = tuple(shape)[: len(shape) - cls.value_dims]
+        score = score.expand(*rows, score.shape[-1])
+        chosen = (score + gumbel(score.shape, score, generator)).argmax(-1)
+        for key, value in own.items():
+            core = len(cls.cores[key])
+            if isinstance(value, Tensor) and value.dim() >= core:
+                own[key] = _pick(value.expand(*rows, *value.shape[value.dim() - core :]), chosen)
+            elif isinstance(value, Tensor) and value.dim():
+                own[key] = value  # one for all components
+        family = cls.family
+        make = getattr(family, "noise_of", None)
+        if make is None:
+            return family.draw(NOISE[family.noise or ""](shape, like, generator), **own)
+        return family.draw(make(shape, like, generator, **own), **own)
+
+    @classmethod
+    def draw(cls, noise: Tensor, **params: Any) -> Tensor:
+        """The value that was drawn given the parameters."""
+        return noise
+
+    @classmethod
+    def log_density(cls, x: Tensor, **params: Any) -> Tensor:
+        """The log density, components summed out."""
+        return cls.log_joint(x, **params).logsumexp(-1)
+
+    @classmethod
+    def log_joint(cls, x: Tensor, **params: Any) -> Tensor:
+        r""":math:`\log\pi_k + \log p_k(x)`, shape ``(*event, K)``."""
+        weights, own = _parted(params)
+        each = cls.family.log_density(x.unsqueeze(-1 - cls.value_dims), **own)
+        if cls.joint and not cls.family.value_dims:
+            each = each.sum(tuple(range(-cls.joint, 0)))
+        return log_probabilities(*weights) + each
+
+    def posterior(
+        self, var: str | Iterable[str] = ("k",), name: str = "q", *, onehot: bool = True
+    ) -> "Responsibility":
+        r"""The law of the component given a value, :math:`p(k|x) \propto \pi_k\, p_k(x)`.
+
+        Args:
+            var: Name of the component.
+            name: How it prints.
+            onehot: Whether a component is a one-hot vector, or an index.
+        """
+        return Responsibility(self, var, name, onehot=onehot)
+
+
+class Responsibility(Categorical):
+    """The law of the component of a mixture, given a value and the mixture's conditions.
+
+    Args:
+        mixture: The mixture.
+        var: Name of the component.
+        name: How it prints.
+        onehot: Whether a component is a one-hot vector, or an index.
+
+    Example:
+        >>> p = NormalMixture(weights=torch.tensor([0.5, 0.5]), loc=torch.tensor([[-1.0], [1.0]]),
+        ...                   scale=1.0)
+        >>> p.posterior().get_params({"x": torch.tensor([[0.0], [1.0]])})["logits"].softmax(-1)
+        tensor([[0.5000, 0.5000],
+                [0.1192, 0.8808]])
+    """
+
+    def __init__(
+        self, mixture: Mixture, var: str | Iterable[str], name: str, *, onehot: bool = True
+    ) -> None:
+        super().__init__(var, [*mixture.var, *mixture.cond_var], name, onehot=onehot)
+        self.mixture = mixture
+
+    @classmethod
+    def examples(cls) -> list[dict[str, Any]]:
+        """None: it comes with a mixture."""
+        return []
+
+    def forward(self, **conditions: Tensor) -> Params:
+        """The joint log densities of value and component."""
+        mixture = self.mixture
+        params = mixture.params([conditions[c] for c in mixture.cond_var])
+        return {"logits": type(mixture).log_joint(conditions[mixture.var[0]], **params)}
+
+
+class NormalMixture(Mixture):
+    r"""A mixture of normal laws of vectors with independent entries,
+    :math:`p(x) = \sum_k\pi_k\prod_d N(x_d; \mu_{kd}, \sigma^2_{kd})`.
+
+    Arguments are those of :class:`Mixture`; ``loc`` and ``scale`` have shape ``(*event, K, D)``.
+
+    Example:
+        >>> p = NormalMixture(weights=torch.tensor([0.5, 0.5]), loc=torch.tensor([[-1.0], [1.0]]),
+        ...                   scale=1.0)
+        >>> p.get_log_prob({"x": torch.zeros(1, 1)})
+        tensor([-1.4189])
+    """
+
+    family = Normal
+
+
+class GaussianMixture(Mixture):
+    """A mixture of multivariate normal laws.
+
+    Arguments are those of :class:`Mixture`; ``loc`` has shape ``(*event, K, D)``, and
+    ``covariance_matrix``, ``precision_matrix`` or ``scale_tril`` ``(*event, K, D, D)``.
+    """
+
+    family = MultivariateNormal
+
+    @classmethod
+    def examples(cls) -> list[dict[str, Any]]:
+        """Three mixtures of three components of two entries."""
+        parts = MultivariateNormal.examples()
+        weights = torch.linspace(-1.0, 1.0, 9, dtype=torch.float64).reshape(3, 3).softmax(-1)
+        return [
+            {"weights": weights, **{k: torch.stack([v.roll(i, 0) for i in range(3)], 1)
+                                    for k, v in part.items()}}
+            for part in parts
+        ]  # fmt: skip
+
+
+class LogisticMixture(Mixture):
+    """A mixture of logistic laws, each entry with weights of its own.
+
+    Arguments are those of :class:`Mixture`; ``loc`` and ``scale`` have shape ``(*event, K)``.
+    """
+
+    family = Logistic
+    joint = 0
+
+
+class BernoulliMixture(Mixture):
+    """A mixture of vectors of coins (latent class analysis).
+
+    Arguments are those of :class:`Mixture`; ``probs`` or ``logits`` have shape ``(*event, K, D)``.
+    """
+
+    family = Bernoulli
+
+    def __init__(
+        self,
+        var: str | Iterable[str] | None = None,
+        cond_var: str | Iterable[str] = (),
+        name: str = "p",
+        features_shape: Sequence[int] | None = None,
+        *,
+        net: Callable[..., Any] | None = None,
+        **params: Parameter,
+    ) -> None:
+        self.grey = False  # what its family asks of a support
+        super().__init__(var, cond_var, name, features_shape, net=net, **params)
