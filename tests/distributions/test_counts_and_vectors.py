@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from ancestral.core.errors import (
@@ -23,11 +24,12 @@ from ancestral.distributions import (
     Normal,
     OrderedLogistic,
     Poisson,
+    PowerSpherical,
     RelaxedCategorical,
 )
 from ancestral.estimators.enumerate import Enumerate
 from ancestral.estimators.score import LeaveOneOut, Score
-from ancestral.losses import E, KullbackLeibler
+from ancestral.losses import E, Entropy, KullbackLeibler
 
 LOWER = torch.tensor([[0.8, 0.0, 0.0], [0.3, 1.1, 0.0], [-0.5, 0.2, 0.6]], dtype=torch.float64)
 OTHER = torch.tensor([[1.2, 0.0, 0.0], [-0.4, 0.9, 0.0], [0.1, 0.7, 1.4]], dtype=torch.float64)
@@ -222,3 +224,34 @@ def test_relaxed_choice_is_trained_by_its_draws():
     loss.eval().backward()
     assert logits.grad is not None
     assert logits.grad.isfinite().all()
+
+
+# -- directions -----------------------------------------------------------------------------------
+@pytest.mark.parametrize("size", [2, 3, 50])
+def test_directions_of_any_dimension(size):
+    """Draws are unit vectors whose mean resultant is that of the law, by a pole or not."""
+    for first in (1.0, -1.0, 0.3):
+        mu = torch.zeros(size, dtype=torch.float64)
+        mu[0], mu[1] = first, (1 - first**2) ** 0.5
+        p = PowerSpherical(loc=mu, concentration=20.0)
+        x = p.sample(batch_n=2000)["x"]
+        torch.testing.assert_close(x.norm(dim=-1), torch.ones(2000, dtype=torch.float64))
+        error = (x.mean(0) - p.sample_mean()[0]).abs()
+        assert (error < 5 * p.sample_variance()[0].sqrt() / 2000**0.5 + 1e-9).all()
+
+
+def test_direction_is_trained_by_its_draws():
+    """A hyperspherical autoencoder's bound: entropy in closed form, draws with gradient."""
+    q = PowerSpherical(
+        var=["z"],
+        cond_var=["x"],
+        name="q",
+        net=lambda x: {"loc": F.normalize(x[:, :3], dim=-1), "concentration": x[:, 3].exp()},
+    )
+    p = Normal(var=["x"], cond_var=["z"], name="p", net=lambda z: {"loc": z @ torch.ones(3, 4)},
+               scale=1.0)  # fmt: skip
+    x = torch.randn(5, 4, requires_grad=True)
+    (E(q, p.log_prob()) + Entropy(q)).mean().eval({"x": x}).backward()
+    assert x.grad is not None
+    assert x.grad.isfinite().all()
+    assert (x.grad != 0).all()

@@ -109,6 +109,72 @@ LAWS: dict[str, Reference] = {
         },
     ),
 }
+
+
+# -- zero-inflated, directions --------------------------------------------------------------------
+def inflated(counts: Callable[..., Number]) -> dict[str, Callable[..., Number]]:
+    """The log probability, from that of the other counts."""
+
+    def log_prob(x: Number, gate: Number, **p: Number) -> Number:
+        plain = mp.log1p(-gate) + counts(x, **p)
+        return mp.log(gate + mp.exp(plain)) if x == 0 else plain
+
+    return {"log_prob": log_prob}
+
+
+def _sphere(concentration: Number, size: int) -> tuple[Number, Number, Number]:
+    """The parameters of the Beta law, and the logarithm of the normaliser."""
+    b = mp.mpf(size - 1) / 2
+    a = concentration + b
+    return a, b, (a + b) * mp.log(2) + b * mp.log(mp.pi) + mp.loggamma(a) - mp.loggamma(a + b)
+
+
+def spherical(x: list[Number], loc: list[Number], concentration: Number) -> Number:
+    """The log density of a power spherical law."""
+    length = mp.sqrt(sum(v * v for v in loc))
+    cosine = sum(u * v for u, v in zip(loc, x, strict=True)) / length
+    return concentration * mp.log1p(cosine) - _sphere(concentration, len(x))[2]
+
+
+def spherical_entropy(loc: list[Number], concentration: Number) -> Number:
+    """Its entropy."""
+    a, b, constant = _sphere(concentration, len(loc))
+    return constant - concentration * (mp.log(2) + mp.psi(0, a) - mp.psi(0, a + b))
+
+
+def pole(r: random.Random) -> list[float]:
+    """A unit vector."""
+    x = [r.gauss(0, 1) for _ in range(3)]
+    return [v / sum(u * u for u in x) ** 0.5 for v in x]
+
+
+def count(r: random.Random, p: Row) -> float:
+    """0 half of the time."""
+    return r.choice([0.0, mp_vectors.count_near(r, 10.0, 10.0)])
+
+
+LAWS |= {
+    "ZeroInflatedPoisson": Reference(
+        {"gate": probability, "rate": mp_laws.positive},
+        count,
+        inflated(mp_vectors.LAWS["Poisson"].functions["log_prob"]),
+        rows=400,
+    ),
+    "PowerSpherical": Reference(
+        {"loc": pole, "concentration": mp_laws.positive},
+        lambda r, p: pole(r),
+        {"log_prob": spherical, "entropy": spherical_entropy},
+        rows=400,
+    ),
+}
+for _way, _reference in mp_vectors.LAWS.items():
+    if _way.startswith("NegativeBinomial"):
+        LAWS[f"ZeroInflated{_way}"] = Reference(
+            {"gate": probability, **_reference.params},
+            count,
+            inflated(_reference.functions["log_prob"]),
+            rows=300,
+        )
 for _key, _draw in {"logits": logit, "probs": probability}.items():
     LAWS |= _ways(
         "BernoulliMixture",

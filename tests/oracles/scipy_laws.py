@@ -457,6 +457,46 @@ def ExpRelaxedCategorical(
     return Oracle(log_density, None, None, None, lambda other: None)
 
 
+# -- zero-inflated, directions --------------------------------------------------------------------
+def _inflated(gate: Array, counts: Oracle) -> Oracle:
+    def log_density(x: Array) -> Array:
+        plain = np.log1p(-gate) + counts.log_density(x)
+        return np.where(x == 0, np.logaddexp(np.log(gate), plain), plain)
+
+    mean, variance = counts.mean, counts.variance
+    assert mean is not None
+    assert variance is not None
+    spread = (1 - gate) * (variance + gate * mean**2)
+    return Oracle(log_density, (1 - gate) * mean, spread, None, lambda other: None)
+
+
+def ZeroInflatedPoisson(gate: Array, rate: Array) -> Oracle:
+    return _inflated(gate, Poisson(rate))
+
+
+def ZeroInflatedNegativeBinomial(gate: Array, **params: Array) -> Oracle:
+    return _inflated(gate, NegativeBinomial(**params))
+
+
+def PowerSpherical(loc: Array, concentration: Array) -> Oracle:
+    size = loc.shape[-1]
+    mu, b = loc / np.linalg.norm(loc, axis=-1, keepdims=True), (size - 1) / 2
+    a = concentration + b
+    t = stats.beta(a, b, loc=-1, scale=2)
+    constant = (a + b) * np.log(2) + b * np.log(np.pi) + special.gammaln(a)
+    constant = constant - special.gammaln(a + b)
+
+    def log_density(x: Array) -> Array:
+        return concentration * np.log1p((mu * x).sum(-1)) - constant
+
+    slope = np.log(2) + special.digamma(a) - special.digamma(a + b)
+    square = t.var() + t.mean() ** 2
+    second = ((1 - square) / (size - 1))[..., None]
+    variance = mu**2 * t.var()[..., None] + (1 - mu**2) * second
+    entropy = constant - concentration * slope
+    return Oracle(log_density, t.mean()[..., None] * mu, variance, entropy, lambda other: None)
+
+
 # -- mixtures -------------------------------------------------------------------------------------
 def _mixture(
     weights: Array | None,

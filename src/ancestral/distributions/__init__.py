@@ -39,12 +39,18 @@ from ancestral.distributions.negative_binomial import NegativeBinomial
 from ancestral.distributions.normal import Normal
 from ancestral.distributions.ordered_logistic import OrderedLogistic
 from ancestral.distributions.poisson import Poisson
+from ancestral.distributions.power_spherical import PowerSpherical
 from ancestral.distributions.relaxed_bernoulli import RelaxedBernoulli
 from ancestral.distributions.relaxed_categorical import ExpRelaxedCategorical, RelaxedCategorical
 from ancestral.distributions.student_t import StudentT
 from ancestral.distributions.truncated_normal import TruncatedNormal
 from ancestral.distributions.uniform import Uniform
 from ancestral.distributions.von_mises import VonMises
+from ancestral.distributions.zero_inflated import (
+    ZeroInflated,
+    ZeroInflatedNegativeBinomial,
+    ZeroInflatedPoisson,
+)
 
 __all__ = [
     "Bernoulli",
@@ -85,10 +91,14 @@ __all__ = [
     "NormalMixture",
     "OrderedLogistic",
     "Poisson",
+    "PowerSpherical",
     "RelaxedBernoulli",
     "RelaxedCategorical",
     "StudentT",
     "TruncatedNormal",
     "Uniform",
     "VonMises",
+    "ZeroInflated",
+    "ZeroInflatedNegativeBinomial",
+    "ZeroInflatedPoisson",
 ]

@@ -1,6 +1,7 @@
 """Constraints: what a parameter or a value of a law may be, in words and as a test."""
 
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -70,6 +71,14 @@ def _positive_definite(x: Tensor) -> Tensor:
     return symmetric & (torch.linalg.cholesky_ex(x.detach()).info == 0)
 
 
+def _sphere(y: Tensor) -> tuple[Tensor, Tensor]:
+    """The sphere in space, from height and longitude, both through tanh."""
+    height, turn = (y / 6).tanh().unbind(-1)
+    radius, longitude = 1 / (y[..., 0] / 6).cosh(), torch.pi * turn
+    x = torch.stack([radius * longitude.cos(), radius * longitude.sin(), height], -1)
+    return x, math.log(torch.pi / 36) - 2 * (y / 6).cosh().log().sum(-1)
+
+
 real = Constraint("finite", torch.isfinite, of_real=identity)
 log_weight = Constraint(
     "a number or -inf (a category that is excluded), not NaN",
@@ -128,6 +137,14 @@ real_vector = Constraint(
     of_real=identity,
     # twelve: a grid that is wide enough for a simplex then covers +-80 here, a third of it +-1
     chart=lambda y: ((y / 12).sinh(), ((y / 12).cosh() / 12).log().sum(-1)),
+)
+unit_vector = Constraint(
+    "of length 1 along the last axis",
+    lambda x: (x.square().sum(-1) - 1).abs() < 1e-4,
+    "Divide it by its length.",
+    lambda x: x / x.square().sum(-1, keepdim=True).sqrt(),
+    _sphere,
+    1,
 )
 ordered = Constraint(
     "strictly increasing along the last axis",

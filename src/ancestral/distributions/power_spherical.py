@@ -1,0 +1,166 @@
+r"""The power spherical law, :math:`p(x) \propto (1 + \mu^\top x)^\kappa`, of directions."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ancestral.core.rng import Generator, normal
+from ancestral.distributions.constraints import Constraint, positive, unit_vector
+from ancestral.distributions.dirichlet import draw_dirichlet
+from ancestral.distributions.gamma_function import digamma_error, double, log_beta, result_like
+from ancestral.distributions.implicit import attach
+from ancestral.distributions.law import Law, Parameter, Params
+from ancestral.distributions.noise import as_noise
+
+
+class PowerSpherical(Law):
+    r"""The power spherical law of a unit vector of D >= 2 entries, a density of area. With
+    :math:`a = \frac{D-1}2 + \kappa` and :math:`b = \frac{D-1}2`,
+    :math:`\log p(x) = \kappa\log\frac{1+\mu^\top x}2 - 2b\log 2 - b\log\pi + \log\Gamma(a+b) -
+    \log\Gamma(a)`.
+
+    It serves where a von Mises-Fisher law does, without Bessel functions or rejection: the
+    distance from :math:`\mu` is that of a Beta variable, through which draws have their gradient.
+
+    Args:
+        var: Name of its variable.
+        cond_var: Names of its conditions.
+        name: How it prints.
+        features_shape: Event shape of a value, ``(*event, D)``.
+        loc: Mean direction :math:`\mu`, a unit vector, shape ``(*event, D)``: a tensor, an
+            ``nn.Parameter``, or a condition's name. It is divided by its length.
+        concentration: :math:`\kappa > 0`, shape ``(*event)``: a number, or likewise.
+        net: A network of the conditions that returns a dict of parameters.
+
+    Source: De Cao, Aziz, The Power Spherical distribution, 2020.
+
+    Example:
+        >>> p = PowerSpherical(loc=torch.tensor([0.0, 0.0, 1.0]), concentration=1.0)
+        >>> p.get_log_prob({"x": torch.tensor([[0.0, 0.0, 1.0]])}).exp() * 2 * math.pi
+        tensor([1.0000])
+    """
+
+    domains = {"loc": unit_vector, "concentration": positive}
+    cores = {"loc": "d", "concentration": ""}
+    reparametrised = True
+    noise = "a height and a direction"
+    value_dims = 1
+    param_dims = 1
+
+    def __init__(
+        self,
+        var: str | Iterable[str] | None = None,
+        cond_var: str | Iterable[str] = (),
+        name: str = "p",
+        features_shape: Sequence[int] | None = None,
+        loc: Parameter = None,
+        concentration: Parameter = None,
+        *,
+        net: Callable[..., Any] | None = None,
+    ) -> None:
+        given = {"loc": loc, "concentration": concentration}
+        super().__init__(var, cond_var, name, features_shape, net, given)
+
+    def support(self, params: Params) -> Constraint | None:
+        """Unit vectors."""
+        return unit_vector
+
+    @classmethod
+    def examples(cls) -> list[dict[str, Any]]:
+        """Three directions in space."""
+        rows = torch.tensor([[0.3, -1.0, 0.8], [-0.9, 0.5, 0.1], [0.2, 0.9, -1.4]]).double()
+        kappa = torch.tensor([1.5, 4.0, 10.0], dtype=torch.float64)
+        return [{"loc": direction(rows), "concentration": kappa}]
+
+    @staticmethod
+    def noise_of(
+        shape: Sequence[int],
+        like: Tensor,
+        generator: Generator = None,
+        *,
+        loc: Any,
+        concentration: Any,
+    ) -> Tensor:
+        r"""Of a draw w, for which :math:`\mu^\top x = 1 - 2w`, and its direction around the mean,
+        D - 1 entries.
+        """
+        half = 0.5 * (shape[-1] - 1)
+        above = as_noise(concentration, shape[:-1], like) + half
+        pair = torch.stack([torch.full_like(above, half), above], -1)
+        away = draw_dirichlet(pair, generator)[..., :1]  # the small one, to all its digits
+        around = normal((*shape[:-1], shape[-1] - 1), like, generator)
+        return torch.cat([away, direction(around)], -1)
+
+    @staticmethod
+    def draw(noise: Tensor, loc: Any, concentration: Any) -> Tensor:
+        r""":math:`(1-2w)\mu + 2\sqrt{w(1-w)}\,v` with v orthogonal to :math:`\mu`."""
+        away, around = noise[..., :1], noise[..., 1:]
+        kappa = torch.as_tensor(concentration)
+        if kappa.requires_grad:
+            half = 0.5 * (noise.shape[-1] - 1)
+            w = away.squeeze(-1)
+            above = as_noise(kappa, w.shape, w) + half
+            slope = -w * torch._dirichlet_grad(1.0 - w, above, above + half)
+            away = attach(w, (kappa, slope)).unsqueeze(-1)
+        mu = direction(loc)
+        # a reflection takes the first axis to the mean, or to its opposite, whichever is farther
+        sign = torch.where(mu[..., :1] < 0, -1.0, 1.0).to(mu.dtype)
+        first = torch.cat([mu[..., :1] + sign, mu[..., 1:]], -1)
+        flat = torch.cat([torch.zeros_like(away), around], -1)
+        share = (first * flat).sum(-1, keepdim=True) / first.square().sum(-1, keepdim=True)
+        return (1.0 - 2.0 * away) * mu + 2.0 * (away * (1.0 - away)).sqrt() * (
+            flat - 2.0 * share * first
+        )
+
+    @staticmethod
+    def log_density(x: Tensor, loc: Any, concentration: Any) -> Tensor:
+        """The log density of each vector."""
+        cosine = (direction(double(loc)) * double(x)).sum(-1)
+        kappa = double(concentration)
+        # exactly opposite the mean the density is 0
+        near = (0.5 + 0.5 * cosine).clamp(min=torch.finfo(torch.float64).tiny)
+        return result_like(
+            kappa * near.log() - _log_normaliser(kappa, x.shape[-1]), x, loc, concentration
+        )
+
+    @staticmethod
+    def mean_of(loc: Any, concentration: Any) -> Any:
+        r""":math:`\frac{a-b}{a+b}\mu`."""
+        ratio = concentration / (concentration + (loc.shape[-1] - 1.0))
+        return torch.as_tensor(ratio, dtype=loc.dtype).unsqueeze(-1) * direction(loc)
+
+    @staticmethod
+    def variance_of(loc: Any, concentration: Any) -> Any:
+        r"""Entry by entry, from the mean and variance of :math:`t = \mu^\top x`:
+        :math:`\mu_i^2 \mathrm{Var}\,t + (1-\mu_i^2)\frac{1 - E t^2}{D-1}`.
+        """
+        free = loc.shape[-1] - 1.0
+        kappa = torch.as_tensor(concentration, dtype=loc.dtype).unsqueeze(-1)
+        a, b = kappa + 0.5 * free, 0.5 * free
+        mean, spread = kappa / (a + b), 4.0 * a * b / ((a + b) ** 2 * (a + b + 1.0))
+        along = direction(loc).square()
+        return along * spread + (1.0 - along) * (1.0 - spread - mean**2) / free
+
+    @staticmethod
+    def entropy_of(loc: Any, concentration: Any) -> Any:
+        r""":math:`-\kappa(\psi(a) - \psi(a+b))` plus the logarithm of the normaliser."""
+        kappa, half = double(concentration), 0.5 * (loc.shape[-1] - 1)
+        a, n = kappa + half, kappa + 2.0 * half
+        slope = (half / a).log1p() + 0.5 / a - 0.5 / n + digamma_error(a) - digamma_error(n)
+        return result_like(
+            kappa * slope + _log_normaliser(kappa, loc.shape[-1]), loc, concentration
+        )
+
+
+def direction(x: Tensor) -> Tensor:
+    """A vector over its length."""
+    return x / torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+
+
+def _log_normaliser(kappa: Tensor, size: int) -> Tensor:
+    r""":math:`2b\log 2 + b\log\pi + \log\Gamma(a) - \log\Gamma(a+b)`."""
+    b = torch.tensor(0.5 * (size - 1), dtype=torch.float64, device=kappa.device)
+    return b * math.log(4.0 * math.pi) + log_beta(kappa + b, b) - b.lgamma()
