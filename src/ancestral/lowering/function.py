@@ -142,33 +142,34 @@ class LossFunction:
         scalars: Mapping[str, Any],
     ) -> tuple[Run, Watch | None]:
         """A run over checked inputs; a watch comes with it if they are of a new kind."""
-        data = self._data(x_dict, scalars)
-        key = (batch_n, *[(v.shape, v.dtype, v.device) for v in data.values()])
-        step = self._ready.get(key)
-        if step is None or not step.is_current():
-            return self._anew(key, data, generator, noise, batch_n)
-        run = Run(step.program, data, noise, generator, batch_n)
+        found: Any = x_dict  # the way of every step but the first: no check that can be saved
+        data: dict[str, Tensor] = {}
+        key: list[Any] = [batch_n]
+        step = None
+        if not scalars:
+            try:
+                for name in self._inputs:
+                    data[name] = value = found[name]
+                    key += (value.shape, value.dtype, value.device)
+                step = self._ready.get(tuple(key))
+            except (KeyError, TypeError, AttributeError):  # what is amiss is said by _data
+                pass
+        if step is None:
+            data = self._data(x_dict, scalars)
+            key = [batch_n, *(k for v in data.values() for k in (v.shape, v.dtype, v.device))]
+            step = self._ready.get(tuple(key))
+        watch = None
+        if step is not None and step.is_current():
+            run = Run(step.program, data, noise, generator, batch_n)
+            run.step = step
+        else:
+            flat = frozenset(n for n, v in data.items() if v.dim() == 0)
+            kind = (flat, tuple((v.shape[1:], v.dtype, v.device) for v in data.values()))
+            run, watch = Run(self.program(flat), data, noise, generator, batch_n), Watch()
+            run.keep = functools.partial(self._keep, tuple(key), kind)
         if noise:
             self._check_noise(run.program, noise)
-        run.step = step
-        return run, None
-
-    def _anew(
-        self,
-        key: Any,
-        data: dict[str, Tensor],
-        generator: Generator,
-        noise: Mapping[str, Tensor] | None,
-        batch_n: int | None,
-    ) -> tuple[Run, Watch]:
-        """A watched run; the step for such inputs is ready at the next call."""
-        flat = frozenset(n for n, v in data.items() if v.dim() == 0)
-        kind = (flat, tuple((v.shape[1:], v.dtype, v.device) for v in data.values()))
-        run = Run(self.program(flat), data, noise, generator, batch_n)
-        if noise:
-            self._check_noise(run.program, noise)
-        run.keep = functools.partial(self._keep, key, kind)
-        return run, Watch()
+        return run, watch
 
     def _keep(self, key: Any, kind: Any, run: Run) -> None:
         """Generate the step for inputs of a kind, if there is none, once a run was right."""
@@ -194,17 +195,6 @@ class LossFunction:
                 f"{{{self._inputs[0] if self._inputs else 'x'!r}: x}}; "
                 f"got {type(x_dict).__name__}."
             )
-        if x_dict is not None and not scalars:
-            try:
-                found = {n: x_dict[n] for n in self._inputs}
-            except KeyError:
-                found = {}
-            for value in found.values():
-                if not isinstance(value, Tensor):
-                    break
-            else:
-                if found:
-                    return found
         given = dict(x_dict or {})
         for name, value in scalars.items():
             if name not in self._inputs:
