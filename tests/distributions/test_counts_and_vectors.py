@@ -30,6 +30,7 @@ from ancestral.distributions import (
 from ancestral.estimators.enumerate import Enumerate
 from ancestral.estimators.score import LeaveOneOut, Score
 from ancestral.losses import E, Entropy, KullbackLeibler
+from tests.contracts.test_distributions import DENSE
 
 LOWER = torch.tensor([[0.8, 0.0, 0.0], [0.3, 1.1, 0.0], [-0.5, 0.2, 0.6]], dtype=torch.float64)
 OTHER = torch.tensor([[1.2, 0.0, 0.0], [-0.4, 0.9, 0.0], [0.1, 0.7, 1.4]], dtype=torch.float64)
@@ -255,3 +256,25 @@ def test_direction_is_trained_by_its_draws():
     assert x.grad is not None
     assert x.grad.isfinite().all()
     assert (x.grad != 0).all()
+
+
+# -- all of them ----------------------------------------------------------------------------------
+COUNTS_AND_VECTORS = [
+    case
+    for case in DENSE
+    if case.family.cores or case.family.noise in ("counts", "a point of the simplex")
+]
+
+
+@pytest.mark.parametrize("case", COUNTS_AND_VECTORS, ids=str)
+def test_densities_are_batched_by_vmap(case):
+    """Values in a batch of their own, and parameters too; checks of values stand aside."""
+    law = case.law()
+    name = law.var[0]
+    x = law.sample(batch_n=4)[name]
+    wanted = law.get_log_prob({name: x})
+    found = torch.func.vmap(lambda x: law.get_log_prob({name: x[None]})[0])(x)
+    torch.testing.assert_close(found, wanted)
+    params = {k: torch.stack([v] * 4) for k, v in case.params.items()}
+    each = torch.func.vmap(lambda x, p: law.moves.log_density(x, **p))(x, params)
+    torch.testing.assert_close(each.flatten(1).sum(-1), wanted)

@@ -15,6 +15,7 @@ from torch import Tensor
 from ancestral.core.errors import OptionError
 from ancestral.core.rng import NOISE, Generator, gumbel
 from ancestral.distributions.bernoulli import Bernoulli
+from ancestral.distributions.bernoulli import log_probabilities as coin_probabilities
 from ancestral.distributions.categorical import Categorical, log_probabilities
 from ancestral.distributions.constraints import Constraint, log_weight, simplex
 from ancestral.distributions.law import Law, Parameter, Params
@@ -334,3 +335,11 @@ class BernoulliMixture(Mixture):
     ) -> None:
         self.grey = False  # what its family asks of a support
         super().__init__(var, cond_var, name, features_shape, net=net, **params)
+
+    @classmethod
+    def log_joint(cls, x: Tensor, **params: Any) -> Tensor:
+        r""":math:`\log\pi_k + \sum_d \log p_k(x_d)`, shape ``(*event, K)``."""
+        weights, own = _parted(params)
+        on, off = coin_probabilities(**own)
+        # chosen, not multiplied: two kernels fewer, and torch.compile traces it
+        return log_probabilities(*weights) + torch.where(x.unsqueeze(-2) > 0.5, on, off).sum(-1)
