@@ -318,6 +318,36 @@ def _angle_entropy(loc: Number, concentration: Number) -> Number:
         return k * (1 - mp.besseli(1, k) / mp.besseli(0, k)) + _log_turn(k)
 
 
+def log_level(x: Number, loc: Number, scale: Number) -> Number:
+    """The log probability of a level from 0 to 255 of a rounded logistic variable."""
+    b, a = (x + mp.mpf(1) / 2 - loc) / scale, (x - mp.mpf(1) / 2 - loc) / scale
+    if x == 0:
+        return log_logistic(b)
+    if x == 255:
+        return log_logistic(-a)
+    return log_logistic(b) + log_logistic(-a) + mp.log(-mp.expm1(-1 / scale))
+
+
+def log_level_below(x: Number, loc: Number, scale: Number) -> Number:
+    """The log probability of the levels up to one."""
+    return log_logistic((x + mp.mpf(1) / 2 - loc) / scale) if x < 255 else mp.mpf(0)
+
+
+def log_level_above(x: Number, loc: Number, scale: Number) -> Number:
+    """The log probability of the levels above one."""
+    return log_logistic((loc - x - mp.mpf(1) / 2) / scale) if x < 255 else -mp.inf
+
+
+def level(r: random.Random, p: Row) -> float:
+    """From 0 to 255, the ends often."""
+    return float(r.choice([0, 255, r.randrange(256), r.randrange(256), r.randrange(256)]))
+
+
+def pixel(r: random.Random) -> float:
+    """A location, in the range of the levels or anywhere."""
+    return r.choice([r.uniform(-20, 275), real(r)])
+
+
 LOC_SCALE = {"loc": real, "scale": positive}
 
 LAWS: dict[str, Reference] = {
@@ -509,6 +539,15 @@ LAWS: dict[str, Reference] = {
         },
         rows=300,
         valid=lambda p: abs(p["x"] - p["loc"]) < 3.14,
+    ),
+    "DiscretizedLogistic": Reference(
+        {"loc": pixel, "scale": positive},
+        level,
+        {
+            "log_prob": log_level,
+            "log_cdf": log_level_below,
+            "log_sf": log_level_above,
+        },
     ),
     "Bernoulli.logits": Reference(
         {"logits": logit},

@@ -39,6 +39,8 @@ def log_mixture(part: Callable[..., Number], *, vectors: bool) -> dict[str, Call
                 each = part(x, **own)
             terms.append(logs[k] - whole + each)
         most = max(terms)
+        if most == -mp.inf:
+            return most
         return most + mp.log(sum(mp.exp(t - most) for t in terms))
 
     return {"log_prob": log_prob}
@@ -109,6 +111,17 @@ LAWS: dict[str, Reference] = {
         },
     ),
 }
+LAWS |= _ways(
+    "DiscretizedLogisticMixture",
+    "",
+    {"loc": several(mp_laws.pixel, PARTS), "scale": several(temperature, PARTS)},
+    mp_laws.level,
+    {
+        "log_prob": log_mixture(mp_laws.log_level, vectors=False)["log_prob"],
+        "log_cdf": log_mixture(mp_laws.log_level_below, vectors=False)["log_prob"],
+        "log_sf": log_mixture(mp_laws.log_level_above, vectors=False)["log_prob"],
+    },
+)
 
 
 # -- zero-inflated, directions --------------------------------------------------------------------

@@ -215,6 +215,17 @@ def VonMises(loc: Array, concentration: Array) -> Oracle:
     )
 
 
+def _log_level(x: Array, loc: Array, scale: Array) -> Array:
+    upper, lower = (x + 0.5 - loc) / scale, (x - 0.5 - loc) / scale
+    inner = special.log_expit(upper) + special.log_expit(-lower) + np.log(-np.expm1(-1 / scale))
+    top = np.where(x >= 255, special.log_expit(-lower), inner)
+    return np.where(x <= 0, special.log_expit(upper), top)
+
+
+def DiscretizedLogistic(loc: Array, scale: Array) -> Oracle:
+    return Oracle(lambda x: _log_level(x, loc, scale), None, None, np.nan, lambda other: np.nan)
+
+
 def Bernoulli(probs: Array | None = None, logits: Array | None = None) -> Oracle:
     pi = special.expit(logits) if probs is None else probs
     frozen = stats.bernoulli(pi)
@@ -552,6 +563,15 @@ def LogisticMixture(
 ) -> Oracle:
     parts = stats.logistic(loc, scale)
     return _mixture(weights, weight_logits, lambda x: parts.logpdf(x[..., None]), loc, parts.var())
+
+
+def DiscretizedLogisticMixture(
+    loc: Array, scale: Array, weights: Array | None = None, weight_logits: Array | None = None
+) -> Oracle:
+    def each(x: Array) -> Array:
+        return _log_level(np.asarray(x)[..., None], loc, scale)
+
+    return _mixture(weights, weight_logits, each, loc, loc)
 
 
 def BernoulliMixture(

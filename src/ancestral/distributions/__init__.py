@@ -10,6 +10,7 @@ from ancestral.distributions.continuous_bernoulli import ContinuousBernoulli
 from ancestral.distributions.deterministic import Deterministic
 from ancestral.distributions.dirichlet import Dirichlet
 from ancestral.distributions.dirichlet_multinomial import DirichletMultinomial
+from ancestral.distributions.discretized_logistic import DiscretizedLogistic
 from ancestral.distributions.empirical import EmpiricalDistribution
 from ancestral.distributions.exponential import Exponential
 from ancestral.distributions.folded_normal import FoldedNormal
@@ -28,6 +29,7 @@ from ancestral.distributions.logistic import Logistic
 from ancestral.distributions.low_rank_normal import LowRankMultivariateNormal
 from ancestral.distributions.mixture import (
     BernoulliMixture,
+    DiscretizedLogisticMixture,
     GaussianMixture,
     LogisticMixture,
     Mixture,
@@ -63,6 +65,8 @@ __all__ = [
     "Deterministic",
     "Dirichlet",
     "DirichletMultinomial",
+    "DiscretizedLogistic",
+    "DiscretizedLogisticMixture",
     "Distribution",
     "EmpiricalDistribution",
     "ExpRelaxedCategorical",

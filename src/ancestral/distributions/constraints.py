@@ -203,6 +203,15 @@ whole_vector = Constraint(
 )
 
 
+def whole_below(most: int) -> Constraint:
+    """Whole numbers from 0, so many."""
+    return Constraint(
+        f"a whole number from 0 to {most - 1}",
+        lambda x: whole.holds(x) & (x < most),
+        listed=lambda count, _: torch.arange(min(count, most)),
+    )
+
+
 def up_to(total: Tensor | float) -> Constraint:
     """Whole numbers up to a number, or up to one for each component."""
     most = torch.as_tensor(total)

@@ -18,6 +18,7 @@ from ancestral.distributions.bernoulli import Bernoulli
 from ancestral.distributions.bernoulli import log_probabilities as coin_probabilities
 from ancestral.distributions.categorical import Categorical, log_probabilities
 from ancestral.distributions.constraints import Constraint, log_weight, simplex
+from ancestral.distributions.discretized_logistic import DiscretizedLogistic
 from ancestral.distributions.law import Law, Parameter, Params
 from ancestral.distributions.logistic import Logistic
 from ancestral.distributions.multivariate_normal import MultivariateNormal
@@ -313,6 +314,17 @@ class LogisticMixture(Mixture):
 
     family = Logistic
     joint = 0
+
+
+class DiscretizedLogisticMixture(Mixture):
+    """A mixture of logistic laws of whole levels, as in PixelCNN++, where colours are coupled too.
+
+    Arguments are those of :class:`Mixture`; ``loc`` and ``scale`` have shape ``(*event, K)``.
+    """
+
+    family = DiscretizedLogistic
+    joint = 0
+    levels: ClassVar[int] = DiscretizedLogistic.levels
 
 
 class BernoulliMixture(Mixture):
