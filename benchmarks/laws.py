@@ -20,7 +20,14 @@ import torch.distributions as td
 import torch.nn.functional as F
 from torch import Tensor
 
-from ancestral.distributions import Bernoulli, Categorical, Laplace, MultivariateNormal, Normal
+from ancestral.distributions import (
+    Bernoulli,
+    Categorical,
+    Laplace,
+    MultivariateNormal,
+    Normal,
+    NormalMixture,
+)
 from ancestral.losses import E, Function, values
 
 Data = dict[str, Tensor]
@@ -81,6 +88,22 @@ def _gumbel_argmax(a: Tensor) -> Tensor:
     ).float()
 
 
+def components(rows: int, width: int) -> Data:
+    """A value, and four components in each row with their weights."""
+    return {
+        "x": torch.randn(rows, width),
+        "a": torch.randn(rows, 4, width),
+        "b": torch.rand(rows, 4, width) + 0.5,
+        "c": torch.randn(rows, 4),
+    }
+
+
+def _mixture_draw(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    chosen = (c - torch.empty_like(c).exponential_().log()).argmax(-1)
+    row = torch.arange(len(a))
+    return a[row, chosen] + b[row, chosen] * torch.randn_like(a[:, 0])
+
+
 NORMAL = 0.5 * math.log(2 * math.pi)
 CASES: dict[str, Case] = {
     "Normal": Case(
@@ -128,6 +151,20 @@ CASES: dict[str, Case] = {
         lambda a, b: a + (b @ torch.randn_like(a)[..., None])[..., 0],
         lambda a, b: td.MultivariateNormal(a, scale_tril=b),
         DENSE,
+    ),
+    "NormalMixture": Case(
+        lambda: NormalMixture(
+            var=["x"], cond_var=["a", "b", "c"], weight_logits="c", loc="a", scale="b"
+        ),
+        components,
+        lambda x, a, b, c: (
+            (-0.5 * ((x[:, None] - a) / b) ** 2 - b.log() - NORMAL).sum(-1) + c.log_softmax(-1)
+        ).logsumexp(-1),
+        _mixture_draw,
+        lambda a, b, c: td.MixtureSameFamily(
+            td.Categorical(logits=c), td.Independent(td.Normal(a, b), 1)
+        ),
+        SIZES,
     ),
 }
 
