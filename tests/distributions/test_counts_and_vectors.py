@@ -278,3 +278,25 @@ def test_densities_are_batched_by_vmap(case):
     params = {k: torch.stack([v] * 4) for k, v in case.params.items()}
     each = torch.func.vmap(lambda x, p: law.moves.log_density(x, **p))(x, params)
     torch.testing.assert_close(each.flatten(1).sum(-1), wanted)
+
+
+def on_meta(case):
+    """The law with a number for each parameter that may be one, the others on another device."""
+    keys = [k for k in case.params if case.core(k) == 0]
+    keys = keys if len(keys) < len(case.params) else keys[:-1]
+    numbers = {k: float(case.params[k].flatten()[0]) for k in keys}
+    others = {k: v.float().to("meta") for k, v in case.params.items() if k not in numbers}
+    return case.build(**numbers, **others)
+
+
+@pytest.mark.parametrize("case", COUNTS_AND_VECTORS, ids=str)
+def test_numbers_meet_tensors_of_another_device(case):
+    law = on_meta(case)
+    params = law.params(())
+    x = law.sample(batch_n=2)[law.var[0]]
+    found = [x, law.moves.log_density(x, **params)]
+    for which in ("mean_of", "variance_of", "entropy_of"):
+        if hasattr(law.moves, which):
+            found.append(getattr(law.moves, which)(**params))
+    # a single number is moved by whoever asks
+    assert all(v.device.type == "meta" or v.dim() == 0 for v in found)

@@ -13,7 +13,7 @@ from ancestral.distributions.dirichlet import draw_dirichlet
 from ancestral.distributions.gamma_function import double, result_like
 from ancestral.distributions.law import Law, Parameter, Params
 from ancestral.distributions.multinomial import draw_multinomial
-from ancestral.distributions.noise import as_noise
+from ancestral.distributions.noise import as_noise, per_vector
 from ancestral.distributions.saddle_point import log_negative_binomial
 
 
@@ -113,12 +113,11 @@ class DirichletMultinomial(Law):
     def mean_of(total_count: Any, concentration: Any) -> Any:
         r""":math:`n\alpha_k/A`."""
         share = concentration / concentration.sum(-1, keepdim=True)
-        return torch.as_tensor(total_count, dtype=share.dtype).unsqueeze(-1) * share
+        return per_vector(total_count, share) * share
 
     @staticmethod
     def variance_of(total_count: Any, concentration: Any) -> Any:
         r""":math:`n m_k(1-m_k)\frac{n+A}{1+A}` with :math:`m_k = \alpha_k/A`."""
         total = concentration.sum(-1, keepdim=True)
-        share, n = concentration / total, torch.as_tensor(total_count, dtype=total.dtype)
-        more = (n.unsqueeze(-1) + total) / (1.0 + total)
-        return n.unsqueeze(-1) * share * (1.0 - share) * more
+        share, n = concentration / total, per_vector(total_count, total)
+        return n * share * (1.0 - share) * (n + total) / (1.0 + total)

@@ -20,7 +20,7 @@ from ancestral.distributions.constraints import (
 )
 from ancestral.distributions.gamma_function import double, result_like
 from ancestral.distributions.law import Law, Parameter, Params
-from ancestral.distributions.noise import as_noise
+from ancestral.distributions.noise import as_noise, per_vector
 from ancestral.distributions.saddle_point import log_peak, log_poisson
 
 
@@ -121,10 +121,11 @@ class Multinomial(Law):
         r"""The log probability of each vector, a quotient of Poisson laws,
         :math:`\prod_k P(x_k; n\pi_k)/P(n; n)`; -inf where the sum is not n.
         """
-        n, count = double(total_count).detach(), double(x)
+        count = double(x)
+        n = per_vector(total_count, count).detach()
         log_pi = log_probabilities(_double(probs), _double(logits))
-        log_n = torch.where(n > 0, n, 1.0).log().unsqueeze(-1)
-        rate = log_pi.exp() * n.unsqueeze(-1)
+        log_n = torch.where(n > 0, n, 1.0).log()
+        rate, n = log_pi.exp() * n, n.squeeze(-1)
         each = torch.where(count > 0, log_poisson(count, rate, log_n + log_pi), -rate)
         rounding = rate.sum(-1) - n  # probabilities have sum 1 up to rounding
         out = each.sum(-1) - log_peak(n) + rounding
@@ -135,13 +136,13 @@ class Multinomial(Law):
     def mean_of(total_count: Any, probs: Any = None, logits: Any = None) -> Any:
         r""":math:`n\pi_k`."""
         pi = probs if logits is None else logits.softmax(-1)
-        return torch.as_tensor(total_count, dtype=pi.dtype).unsqueeze(-1) * pi
+        return per_vector(total_count, pi) * pi
 
     @staticmethod
     def variance_of(total_count: Any, probs: Any = None, logits: Any = None) -> Any:
         r""":math:`n\pi_k(1-\pi_k)`, category by category."""
         pi = probs if logits is None else logits.softmax(-1)
-        return torch.as_tensor(total_count, dtype=pi.dtype).unsqueeze(-1) * pi * (1.0 - pi)
+        return per_vector(total_count, pi) * pi * (1.0 - pi)
 
 
 class _Unnormalised(Law):

@@ -61,3 +61,16 @@ def as_noise(value: Any, shape: Sequence[int], like: Tensor) -> Tensor:
     if not isinstance(value, Tensor):
         return torch.full(tuple(shape), value, dtype=like.dtype, device=like.device)
     return value.detach().expand(tuple(shape))
+
+
+def per_vector(value: Any, like: Tensor) -> Tensor:
+    """A parameter with one number for each vector, as a tensor that meets vectors.
+
+    Args:
+        value: A number, or a tensor of shape ``(*event)``.
+        like: A tensor with its dtype and device.
+
+    Returns:
+        Shape ``(*event, 1)``.
+    """
+    return torch.as_tensor(value, dtype=like.dtype, device=like.device).unsqueeze(-1)

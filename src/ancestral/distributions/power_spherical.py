@@ -13,7 +13,7 @@ from ancestral.distributions.dirichlet import draw_dirichlet
 from ancestral.distributions.gamma_function import digamma_error, double, log_beta, result_like
 from ancestral.distributions.implicit import attach
 from ancestral.distributions.law import Law, Parameter, Params
-from ancestral.distributions.noise import as_noise
+from ancestral.distributions.noise import as_noise, per_vector
 
 
 class PowerSpherical(Law):
@@ -130,7 +130,7 @@ class PowerSpherical(Law):
     def mean_of(loc: Any, concentration: Any) -> Any:
         r""":math:`\frac{a-b}{a+b}\mu`."""
         ratio = concentration / (concentration + (loc.shape[-1] - 1.0))
-        return torch.as_tensor(ratio, dtype=loc.dtype).unsqueeze(-1) * direction(loc)
+        return per_vector(ratio, loc) * direction(loc)
 
     @staticmethod
     def variance_of(loc: Any, concentration: Any) -> Any:
@@ -138,7 +138,7 @@ class PowerSpherical(Law):
         :math:`\mu_i^2 \mathrm{Var}\,t + (1-\mu_i^2)\frac{1 - E t^2}{D-1}`.
         """
         free = loc.shape[-1] - 1.0
-        kappa = torch.as_tensor(concentration, dtype=loc.dtype).unsqueeze(-1)
+        kappa = per_vector(concentration, loc)
         a, b = kappa + 0.5 * free, 0.5 * free
         mean, spread = kappa / (a + b), 4.0 * a * b / ((a + b) ** 2 * (a + b + 1.0))
         along = direction(loc).square()

@@ -18,6 +18,7 @@ from ancestral.distributions.constraints import (
 )
 from ancestral.distributions.gamma_function import double, result_like
 from ancestral.distributions.law import Law, Parameter, Params
+from ancestral.distributions.noise import per_vector
 
 
 class ExpRelaxedCategorical(Law):
@@ -147,12 +148,7 @@ def log_weights(probs: Any, logits: Any) -> Tensor:
 
 def _log_density(y: Tensor, temperature: Any, probs: Any, logits: Any) -> Tensor:
     """The log density of logarithms in double precision."""
-    lift, size = double(temperature).unsqueeze(-1), y.shape[-1]
+    lift, size = per_vector(temperature, y), y.shape[-1]
     eta = log_weights(None if probs is None else double(probs), logits)
     score = (eta - lift * y).log_softmax(-1)
     return score.sum(-1) + (size - 1) * lift.squeeze(-1).log() + math.lgamma(size)
-
-
-def per_vector(temperature: Any, like: Tensor) -> Tensor:
-    """A temperature with the axis of the vector."""
-    return torch.as_tensor(temperature, dtype=like.dtype, device=like.device).unsqueeze(-1)
