@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from ancestral.core.errors import OptionError, ShapeError
-from ancestral.distributions import Gamma, Normal
+from ancestral.distributions import Gamma, Normal, TruncatedNormal
 from ancestral.losses import E, KullbackLeibler
 
 f64 = torch.float64
@@ -107,3 +107,25 @@ def test_second_derivatives_of_implicit_draws_are_refused():
     (slope,) = torch.autograd.grad(value, q.net.weight, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         slope.sum().backward()
+
+
+@pytest.mark.slow
+def test_a_draw_by_quantiles_is_compiled(caplog):
+    """Of a truncated law too, whose gradient is attached: value and gradient are those of eager."""
+
+    def net(x: Tensor) -> dict[str, Tensor]:
+        one = torch.ones_like(x)
+        return {"loc": 0.1 * x, "scale": one, "low": -one, "high": 2.0 * one}
+
+    q = TruncatedNormal(var=["z"], cond_var=["x"], net=net, name="q")
+    p = Normal(var=["x"], cond_var=["z"], net=lambda z: {"loc": z, "scale": torch.ones_like(z)})
+    loss = E(q, p.log_prob() - q.log_prob())
+    x = torch.linspace(-1.0, 1.0, 12).reshape(4, 3).requires_grad_()
+    found = []
+    for function in (loss.function(), loss.function(compile="aot_eager")):
+        for _ in range(2):
+            torch.manual_seed(0)
+            value = function({"x": x})
+        found.append((value, torch.autograd.grad(value.sum(), x)[0]))
+    assert not [r for r in caplog.records if r.name.startswith("ancestral")]
+    torch.testing.assert_close(found[1], found[0])

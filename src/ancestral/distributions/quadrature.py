@@ -10,6 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+# as numbers, so that a loop over them can be compiled
+RULES: dict[int, list[tuple[float, float]]] = {
+    count: list(zip(*(a.tolist() for a in np.polynomial.legendre.leggauss(count)), strict=True))
+    for count in (40, 64)
+}
+
 
 def integrate(f: Callable[[Tensor], Tensor], low: Tensor, high: Tensor, nodes: int = 40) -> Tensor:
     r""":math:`\int f(t)\,dt` from ``low`` to ``high``, of each component.
@@ -18,7 +24,8 @@ def integrate(f: Callable[[Tensor], Tensor], low: Tensor, high: Tensor, nodes: i
         f: The integrand, component by component.
         low: Lower ends, shape ``S``.
         high: Upper ends, shape ``S``.
-        nodes: How many points there are; polynomials of degree ``2 * nodes - 1`` are exact.
+        nodes: How many points there are, 40 or 64; polynomials of degree ``2 * nodes - 1`` are
+            exact.
 
     Example:
         >>> integrate(torch.cos, torch.zeros(1), torch.ones(1))
@@ -26,8 +33,8 @@ def integrate(f: Callable[[Tensor], Tensor], low: Tensor, high: Tensor, nodes: i
     """
     half, middle = 0.5 * (high - low), 0.5 * (high + low)
     total = torch.zeros_like(middle)
-    for node, weight in zip(*np.polynomial.legendre.leggauss(nodes), strict=True):
-        total = total + float(weight) * f(middle + float(node) * half)
+    for node, weight in RULES[nodes]:
+        total = total + weight * f(middle + node * half)
     return half * total
 
 

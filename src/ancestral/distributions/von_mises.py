@@ -122,7 +122,7 @@ class VonMises(Law):
         k = double(concentration)
         end = _reach(torch.zeros_like(k), k)
         square = integrate(
-            lambda d: d * d * torch.exp(-2.0 * k * (0.5 * d).sin() ** 2), -end, end, 60
+            lambda d: d * d * torch.exp(-2.0 * k * (0.5 * d).sin() ** 2), -end, end, 64
         )
         return result_like(square / (2 * math.pi * torch.special.i0e(k)), concentration)
 
@@ -156,7 +156,7 @@ def _log_below(z: Tensor, k: Tensor) -> Tensor:
         reach = _reach(r, k) + 1e-6  # where it is the whole turn, the end of the turn counts
     left, right = torch.minimum(r + math.pi, reach), torch.minimum(z - r, reach)
     total = integrate(
-        lambda d: torch.exp(-2.0 * k * (0.5 * d).sin() * (0.5 * d + r).sin()), -left, right, 60
+        lambda d: torch.exp(-2.0 * k * (0.5 * d).sin() * (0.5 * d + r).sin()), -left, right, 64
     )
     return total.log() - 2.0 * k * (0.5 * r).sin() ** 2 - torch.special.i0e(k).log() - LOG_TWO_PI
 
@@ -197,7 +197,7 @@ def _implicit(noise: Tensor, concentration: Any) -> Tensor:
     tail = 2.0 * k * (0.5 * z).sin() ** 2 > 8.0
     end = torch.minimum(z + _reach(z, k), torch.full_like(z, math.pi))
     low, high = torch.where(tail, end, 0.0), z
-    total = -integrate(slope, low, high, 60)
+    total = -integrate(slope, low, high, 64)
     return attach(noise, (concentration, (total * double(noise).sign()).to(noise.dtype)))
 
 
