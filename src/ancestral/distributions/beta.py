@@ -10,6 +10,7 @@ from torch import Tensor
 from ancestral.core.rng import Generator
 from ancestral.distributions.by_moments import kl_to_exponential, kl_to_normal
 from ancestral.distributions.constraints import Constraint, positive, unit_interval
+from ancestral.distributions.dirichlet import draw_dirichlet
 from ancestral.distributions.elementary import HALF_LOG_TWO_PI
 from ancestral.distributions.exponential import Exponential
 from ancestral.distributions.gamma_function import (
@@ -88,9 +89,7 @@ class Beta(Law):
     ) -> Tensor:
         """A draw, neither 0 nor 1."""
         pair = [as_noise(c, shape, like) for c in (concentration1, concentration0)]
-        if like.is_meta:  # torch has no kernel there
-            return torch.empty_like(pair[0])
-        drawn = torch._sample_dirichlet(torch.stack(pair, -1), generator=generator)[..., 0]
+        drawn = draw_dirichlet(torch.stack(pair, -1), generator)[..., 0]
         ends = torch.finfo(drawn.dtype)
         return drawn.clamp(ends.tiny, 1.0 - 0.5 * ends.eps)
 
