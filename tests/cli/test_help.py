@@ -7,14 +7,15 @@ import sys
 import pytest
 
 CODE = "from ancestral.cli import main; main()"
-LIMIT = 0.4  # seconds of processor time
+LIMIT = 0.4  # seconds of processor time,
+WORK, PACE = "sum(i * i for i in range(10**6))", 0.15  # of a machine that does this in so many
 
 
-def run(*arguments: str) -> tuple[subprocess.CompletedProcess, float]:
+def run(*arguments: str, code: str = CODE) -> tuple[subprocess.CompletedProcess, float]:
     """The finished process and the processor time that it took."""
     before = os.times()
     done = subprocess.run(
-        [sys.executable, "-c", CODE, *arguments],
+        [sys.executable, "-c", code, *arguments],
         capture_output=True,
         encoding="utf-8",
         check=False,
@@ -26,13 +27,14 @@ def run(*arguments: str) -> tuple[subprocess.CompletedProcess, float]:
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"]])
 def test_answers_in_time(arguments):
-    times = []
+    times, paces = [], []
     for _ in range(5):
         done, seconds = run(*arguments)
         assert done.returncode == 0, done.stderr
         times.append(seconds)
-    # the best of five, of processor time: a busy machine fails nobody
-    assert min(times) < LIMIT
+        paces.append(run(code=WORK)[1])
+    # the best of five, of processor time, in the pace of the machine: a busy one fails nobody
+    assert min(times) < LIMIT * max(1.0, min(paces) / PACE)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["--version"], ["zoo"]])

@@ -325,7 +325,8 @@ class Exact(Evaluation):
             return False
         f, g = q["factors"][0], p["factors"][0]
         families = {self.laws[f["law"]]["family"], self.laws[g["law"]]["family"]}
-        return families == {"laplace"} and not set(g["cond"]) & set(f["var"])
+        kinks = "laplace" in families and families <= {"laplace", "normal"}
+        return kinks and not set(g["cond"]) & set(f["var"])
 
     def _copies_reduced(self, e: Expr, v: Value) -> Value:
         found = [a for a in v.axes if a[0] == "k" and a[1] == e[2]]
