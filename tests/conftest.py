@@ -1,8 +1,8 @@
 """What holds for every test: one thread, a fixed seed, and a limit on its processor time.
 
 A test that takes more than ``ANCESTRAL_TEST_LIMIT`` seconds (5, if not set; 0 switches it off) and
-is not marked ``slow`` fails. What is counted is processor time of the test's own call, so that a
-busy machine, a sleeping disk or a slow fixture fails nobody. Child processes have as much again,
+is not marked ``slow`` fails. What is counted is processor time of the test's own call, in the pace
+of the machine, so that a busy machine, a sleeping disk or a slow fixture fails nobody. Child processes have as much again,
 since each may have to import torch before it begins.
 """
 
@@ -22,6 +22,13 @@ def processor_seconds() -> tuple[float, float]:
     """Processor time of this process, and of the children that it has waited for."""
     times = os.times()
     return times.user + times.system, times.children_user + times.children_system
+
+
+def pace() -> float:
+    """How much slower the machine is now than one that sums a million squares in 0.15 s."""
+    started = sum(processor_seconds())
+    sum(i * i for i in range(10**6))
+    return max(1.0, (sum(processor_seconds()) - started) / 0.15)
 
 
 def limit() -> float:
@@ -68,7 +75,8 @@ class EveryTest:
         report = yield
         spent, allowed = item.stash.get(SPENT, 0.0), limit()
         unmarked = item.get_closest_marker("slow") is None
-        if call.when == "call" and report.passed and unmarked and 0 < allowed < spent:
+        slow = 0 < allowed < spent and allowed * pace() < spent
+        if call.when == "call" and report.passed and unmarked and slow:
             report.outcome = "failed"
             report.longrepr = (
                 f"{item.nodeid} passed, but took {spent:.1f} s of processor time, more than the "
