@@ -2,8 +2,8 @@
 
 A test that takes more than ``ANCESTRAL_TEST_LIMIT`` seconds (5, if not set; 0 switches it off) and
 is not marked ``slow`` fails. What is counted is processor time of the test's own call, in the pace
-of the machine, so that a busy machine, a sleeping disk or a slow fixture fails nobody. Child processes have as much again,
-since each may have to import torch before it begins.
+of the machine, so that a busy machine, a sleeping disk or a slow fixture fails nobody. Child
+processes have as much again, since each may have to import torch before it begins.
 """
 
 import os
@@ -75,8 +75,8 @@ class EveryTest:
         report = yield
         spent, allowed = item.stash.get(SPENT, 0.0), limit()
         unmarked = item.get_closest_marker("slow") is None
-        slow = 0 < allowed < spent and allowed * pace() < spent
-        if call.when == "call" and report.passed and unmarked and slow:
+        counts = call.when == "call" and report.passed and unmarked
+        if counts and 0 < allowed < spent and allowed * pace() < spent:
             report.outcome = "failed"
             report.longrepr = (
                 f"{item.nodeid} passed, but took {spent:.1f} s of processor time, more than the "
