@@ -7,7 +7,7 @@ nodes that mention laws (:mod:`ancestral.losses.prob`).
 
 import functools
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any, cast
 
 from torch import Tensor, nn
@@ -56,7 +56,9 @@ class Node(Loss):
                 changes[name] = next(rest)
             elif isinstance(value, tuple) and any(isinstance(v, Node) for v in value):
                 changes[name] = tuple(next(rest) if isinstance(v, Node) else v for v in value)
-        return replace(self, **changes)
+        twin = object.__new__(type(self))  # nodes for nodes: nothing to check or to coerce
+        vars(twin).update(vars(self), **changes)
+        return twin
 
     def _coerce(self, *names: str) -> None:
         for name in names:

@@ -21,6 +21,7 @@ from ancestral.losses.scope import inputs
 from ancestral.lowering.check import check_gradients
 from ancestral.lowering.lower import lower_with_flow
 from ancestral.lowering.plug_in import warn_plug_in
+from ancestral.lowering.rewrite import rewrite
 from ancestral.printing import loss as loss_text
 from ancestral.program.instructions import Program
 from ancestral.runtime.compiled import check_choice
@@ -70,12 +71,13 @@ class LossFunction:
         self._steps: dict[Any, Step] = {}  # by the event shapes of inputs
         self._ready: dict[Any, Step] = {}  # by their exact shapes
         self._checked: set[frozenset[str]] = set()
-        warn_plug_in(loss)
+        self._tree = rewrite(loss)
+        warn_plug_in(self._tree)
 
     def program(self, scalars: frozenset[str] = frozenset()) -> Program:
         """The program for these scalars."""
         if scalars not in self._programs or not self._programs[scalars][0].is_current():
-            program, flow, _ = lower_with_flow(self.loss, scalars)
+            program, flow, _ = lower_with_flow(self.loss, scalars, self._tree)
             self._programs[scalars] = (program, flow)
         return self._programs[scalars][0]
 

@@ -65,11 +65,17 @@ def lower(node: Node, scalars: frozenset[str] = frozenset()) -> Program:
 
 
 def lower_with_flow(
-    node: Node, scalars: frozenset[str] = frozenset()
+    node: Node, scalars: frozenset[str] = frozenset(), tree: Node | None = None
 ) -> tuple[Program, Flow, dict[Register, Flow]]:
-    """The program, and where its gradient comes from."""
+    """The program, and where its gradient comes from.
+
+    Args:
+        node: The loss.
+        scalars: The given values that have no rows.
+        tree: The loss rewritten, where that was done already.
+    """
     check_names(node)
-    tree = rewrite(node)
+    tree = rewrite(node) if tree is None else tree
     counts: Counts = {}
     while True:  # a number of draws may be written to the right of where it takes effect
         lw = Lowering(tree, RULES, scalars, counts)

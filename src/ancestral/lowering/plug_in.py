@@ -12,15 +12,18 @@ from ancestral.losses.apply import Apply, Grad, Jvp, Norm
 from ancestral.losses.chain import LogMeanExp
 from ancestral.losses.node import Clamp, Div, Extremum, Node, Planned, Pow, Unary
 from ancestral.losses.prob import Expectation
-from ancestral.lowering.rewrite import rewrite
 from ancestral.printing import loss as loss_text
 
 Choices = Mapping[int, Any]  # the identity of a law, and its estimator
 
 
-def warn_plug_in(node: Node) -> None:
-    """Warn of each non-linear function of an expectation with an unspoken number of draws."""
-    for function, expectation in _plug_ins(rewrite(node), {}):
+def warn_plug_in(tree: Node) -> None:
+    """Warn of each non-linear function of an expectation with an unspoken number of draws.
+
+    Args:
+        tree: The loss, rewritten.
+    """
+    for function, expectation in _plug_ins(tree, {}):
         warn(
             PlugInWarning(
                 f"{loss_text.text(function)} is a non-linear function of the Monte Carlo estimate "
