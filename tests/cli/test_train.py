@@ -5,6 +5,8 @@ import json
 import pathlib
 import platform
 import re
+import subprocess
+import sys
 
 import pytest
 from typer.testing import CliRunner
@@ -198,6 +200,17 @@ def test_show():
     assert "E_{q(z|x)}[log p(x|z)] - KL[q(z|x) || p(z)]" in done.stdout
     assert r"\mathbb{E}" in done.stdout
     assert "Program" in done.stdout
+
+
+def test_a_reader_who_has_seen_enough_is_no_mistake():
+    """As in ``ancestral show vae | head``."""
+    code = "from ancestral.cli import main; main()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, "show", "vae"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        process.stdout.close()
+        said = process.stderr.read()
+    assert said == b""
 
 
 def test_zoo_lists_the_files():

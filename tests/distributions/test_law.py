@@ -381,3 +381,18 @@ def test_repr_shows_the_source_of_each_parameter():
     assert "scale: 0.5" in repr(half)
     assert "logits: from net" in repr(Bernoulli(var=["x"], cond_var=["z"], net=nn.Linear(2, 2)))
     assert "loc: not given" in repr(Normal(var=["z"]))
+
+
+def test_repr_does_not_guess_what_forward_returns():
+    class Coin(Bernoulli):
+        def forward(self, z):
+            return {"probs": z.sigmoid()}
+
+    class Wide(Normal):
+        def forward(self, x):
+            return {"loc": x}
+
+    assert "parameters: what forward returns" in repr(Coin(var=["x"], cond_var=["z"]))
+    assert "logits" not in repr(Coin(var=["x"], cond_var=["z"]))
+    wide = repr(Wide(scale=2.0, var=["z"], cond_var=["x"]))
+    assert "scale: 2\n" in wide and "the others: what forward returns" in wide

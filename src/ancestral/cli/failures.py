@@ -29,6 +29,8 @@ def user_errors(debug: bool) -> Iterator[None]:
     """
     try:
         yield
+    except BrokenPipeError:  # the reader has seen enough, as in `ancestral show vae | head`
+        raise
     except (AncestralError, OSError) as error:
         if debug:
             raise

@@ -352,8 +352,12 @@ class Law(Distribution):
         lines = [f"name={self.name}, var={list(self._var)}, cond_var={list(self._cond_var)}"]
         if self._features_shape is not None:
             lines[0] += f", features_shape={list(self._features_shape)}"
-        keys = dict.fromkeys((*self._given, *self.from_net))
-        return "\n".join([*lines, *(f"{key}: {self._source(key)}" for key in keys)])
+        own = type(self).forward is not Law.forward
+        keys = dict.fromkeys((*self._given, *(() if own else self.from_net)))
+        lines += [f"{key}: {self._source(key)}" for key in keys]
+        if own and self.domains and not self.is_complete:
+            lines.append(f"{'the others' if keys else 'parameters'}: what forward returns")
+        return "\n".join(lines)
 
     def _source(self, key: str) -> str:
         if key in self._bound:
@@ -363,8 +367,6 @@ class Law(Distribution):
         if key in self._given:
             kind = "trained" if key in self._parameters else "constant"
             return f"{kind}, shape {list(getattr(self, key).shape)}"
-        if type(self).forward is not Law.forward:
-            return "from forward"
         if self.net is None:
             return "not given"
         names, link = self.from_net, self.split[key]
