@@ -16,7 +16,7 @@ import torch
 from ancestral.core.errors import DensityError, SamplingError
 from ancestral.distributions import Law
 from tests.contracts.test_distributions import members
-from tests.oracles.mp_mixtures import LAWS
+from tests.oracles.mp_matrices import LAWS
 
 FOLDER = Path(__file__).parents[1] / "golden" / "laws"
 TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-10}
@@ -35,7 +35,7 @@ def build(name: str) -> Law:
 
 
 def test_every_law_has_a_table():
-    """Add a law to tests/oracles/mp_laws.py and run python -m tests.oracles.make_laws NAME."""
+    """Add a law to a tests/oracles/mp_*.py and run python -m tests.oracles.make_laws NAME."""
     tables = {file.stem for file in FOLDER.glob("*.npz")}
     assert tables == set(LAWS)
     assert {name.split(".")[0] for name in tables} == set(FAMILIES)

@@ -15,7 +15,7 @@ import numpy as np
 from mpmath import mp
 
 from tests.oracles.mp_laws import Reference
-from tests.oracles.mp_mixtures import LAWS
+from tests.oracles.mp_matrices import LAWS
 
 FOLDER = Path(__file__).parents[1] / "golden" / "laws"
 STEP = mp.mpf(10) ** -18

@@ -584,3 +584,30 @@ def BernoulliMixture(
     parts = stats.bernoulli(on)
     return _mixture(weights, weight_logits, lambda x: parts.logpmf(x[..., None, :]).sum(-1),
                     on, on * (1 - on))  # fmt: skip
+
+
+# -- matrices -------------------------------------------------------------------------------------
+def MatrixNormal(
+    loc: Array,
+    row_scale_tril: Array | None = None,
+    row_covariance: Array | None = None,
+    column_scale_tril: Array | None = None,
+    column_covariance: Array | None = None,
+) -> Oracle:
+    """By the law of its entries as one vector."""
+    row = _product(row_scale_tril) if row_covariance is None else row_covariance
+    column = _product(column_scale_tril) if column_covariance is None else column_covariance
+    laws = [stats.matrix_normal(*args) for args in zip(loc, row, column, strict=True)]
+    whole = np.stack([np.kron(u, v) for u, v in zip(row, column, strict=True)])
+    flat = _gaussian(loc.reshape(len(loc), -1), whole)
+    return replace(
+        flat,
+        log_density=lambda x: np.stack([law.logpdf(x[:, i]) for i, law in enumerate(laws)], -1),
+        mean=loc,
+        variance=flat.variance.reshape(loc.shape),
+        entropy=np.stack([law.entropy() for law in laws]),
+    )
+
+
+def _product(factor: Array) -> Array:
+    return factor @ np.swapaxes(factor, -1, -2)

@@ -27,6 +27,7 @@ from ancestral.distributions.law import Law
 from ancestral.distributions.log_normal import LogNormal
 from ancestral.distributions.logistic import Logistic
 from ancestral.distributions.low_rank_normal import LowRankMultivariateNormal
+from ancestral.distributions.matrix_normal import MatrixNormal
 from ancestral.distributions.mixture import (
     BernoulliMixture,
     DiscretizedLogisticMixture,
@@ -87,6 +88,7 @@ __all__ = [
     "Logistic",
     "LogisticMixture",
     "LowRankMultivariateNormal",
+    "MatrixNormal",
     "Mixture",
     "Multinomial",
     "MultivariateNormal",

@@ -88,6 +88,7 @@ class Integral:
             )
         axes = torch.meshgrid(*[GRID if size == 1 else PLANE] * size, indexing="ij")
         points, log_cell = chart(torch.stack(axes, -1).reshape(-1, size))
+        points = points.reshape(len(points), *event[len(event) - self.core :])
         self.x = self._spread(points, event)
         step = GRID[1] - GRID[0] if size == 1 else PLANE[1] - PLANE[0]
         log_density = self.log_density(law)
