@@ -70,7 +70,7 @@ class Bernoulli(Law):
         if not isinstance(eta, Tensor):  # a number takes the precision of the value
             dtype = x.dtype if x.is_floating_point() else torch.get_default_dtype()
             eta = torch.as_tensor(eta, dtype=dtype, device=x.device)
-        dtype = torch.result_type(eta, x)
+        dtype = _dtype(eta, x)
         eta, x = torch.broadcast_tensors(eta.to(dtype), x.to(dtype))
         if logits is None:  # torch cuts both logarithms off at -100, with a finite gradient
             return -F.binary_cross_entropy(eta, x, reduction="none")
@@ -120,6 +120,15 @@ def log_probabilities(probs: Any = None, logits: Any = None) -> tuple[Tensor, Te
         return log_on, -F.binary_cross_entropy(pi, zero, reduction="none")
     eta = _tensor(logits)
     return F.logsigmoid(eta), F.logsigmoid(-eta)
+
+
+def _dtype(eta: Tensor, x: Tensor) -> torch.dtype:
+    """As ``torch.result_type``, which torch.compile does not know; eta is floating point."""
+    if not x.is_floating_point():
+        return eta.dtype
+    if (eta.dim() == 0) == (x.dim() == 0):
+        return torch.promote_types(eta.dtype, x.dtype)
+    return x.dtype if eta.dim() == 0 else eta.dtype
 
 
 def _tensor(value: Any) -> Tensor:

@@ -191,7 +191,11 @@ def _quantile(u: Tensor, eta: Tensor) -> Tensor:
     middle = u + near * (0.5 * (u - square) + near * (second + near * third))
     rank = torch.where(eta < 0, u, 1.0 - u)
     short = -torch.log1p(rank * torch.expm1(-size)) / size
-    return torch.where(small, middle, torch.where(eta < 0, short, 1.0 - short)).clamp(0.0, 1.0)
+    # near the end with little mass, the logarithm of u (e^eta - 1)
+    log_odds = size + u.clamp(min=torch.finfo(u.dtype).tiny).log()
+    low = torch.log1p(log_odds.clamp(max=0.0).exp() * -torch.expm1(-size)) / size
+    far = torch.where(log_odds < 0, low, 1.0 - short)
+    return torch.where(small, middle, torch.where(eta < 0, short, far)).clamp(0.0, 1.0)
 
 
 def kl_continuous_bernoulli(q: dict[str, Any], p: dict[str, Any]) -> Tensor:

@@ -20,11 +20,26 @@ from torch import Tensor
 
 from ancestral.distributions.elementary import HALF_LOG_TWO_PI
 
-LARGE = 12.0  # from here on eight terms of the asymptotic series are exact to 1e-17
+LARGE = 2.0  # from here on both errors are polynomials; below, the terms are too small to cancel
 
-# B_{2k} / (2k (2k - 1)) and B_{2k} / 2k
-_DELTA = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156, -3617 / 122400)
-_EPSILON = (1 / 12, -1 / 120, 1 / 252, -1 / 240, 1 / 132, -691 / 32760, 1 / 12, -3617 / 8160)
+# x delta(x) and x^2 epsilon(x) for x >= LARGE, by powers of t = 2 LARGE^2 / x^2 - 1, from
+# interpolation at Chebyshev nodes: the first is exact to 4e-17 of itself, the second to 8e-17
+# fmt: off
+_DELTA = (
+    0.08299751240324939, -0.0003252875794219988, 9.773076002433428e-06, -6.710545111320217e-07,
+    7.475027616615437e-08, -1.1511077562218722e-08, 2.2385182053511225e-09, -5.19475369993385e-10,
+    1.3844473466621578e-10, -4.0895720679608024e-11, 1.3291431344866657e-11,
+    -5.3391714528271185e-12, 2.0959094109239965e-12, -1.4283290691274335e-13,
+    3.723538503718188e-15, -3.935823913146991e-13, 1.939715035610121e-13,
+)
+_EPSILON = (
+    0.08234693724440534, -0.0009367704342563345, 4.483905295280206e-05, -4.099379362249397e-06,
+    5.576415338028201e-07, -9.975976488760714e-08, 2.182967303029965e-08, -5.575932767748433e-09,
+    1.6103255041371209e-09, -5.156867522500473e-10, 1.7919213934262403e-10, -6.229779948073581e-11,
+    2.3920561759164983e-11, -1.6581050115325952e-11, 7.95310119036776e-12, 2.3961774811559324e-12,
+    -1.5425512624726962e-12, -2.224659023336636e-12, 1.2092786511223703e-12,
+)
+# fmt: on
 
 
 def double(value: Any) -> Tensor:
@@ -45,12 +60,12 @@ def result_like(value: Tensor, *given: Any) -> Tensor:
     return value.to(dtype if dtype.is_floating_point else torch.get_default_dtype())
 
 
-def _series(coefficients: tuple[float, ...], x: Tensor) -> Tensor:
-    """A polynomial in 1/x^2."""
-    square = x**-2
+def _polynomial(coefficients: tuple[float, ...], x: Tensor) -> Tensor:
+    """A polynomial in 2 LARGE^2 / x^2 - 1, for x >= LARGE."""
+    t = 2.0 * (LARGE / x) ** 2 - 1.0
     total = torch.full_like(x, coefficients[-1])
     for c in reversed(coefficients[:-1]):
-        total = total * square + c
+        total = total * t + c
     return total
 
 
@@ -63,14 +78,14 @@ def stirling_error(x: Tensor) -> Tensor:
     """
     large, small = x.clamp(min=LARGE), x.clamp(max=LARGE)
     direct = small.lgamma() - (small - 0.5) * small.log() + small - HALF_LOG_TWO_PI
-    return torch.where(x > LARGE, _series(_DELTA, large) / large, direct)
+    return torch.where(x > LARGE, _polynomial(_DELTA, large) / large, direct)
 
 
 def digamma_error(x: Tensor) -> Tensor:
     r""":math:`\varepsilon(x)`, for x > 0."""
     large, small = x.clamp(min=LARGE), x.clamp(max=LARGE)
-    direct = small.log() - 0.5 / small - small.digamma()
-    return torch.where(x > LARGE, _series(_EPSILON, large) / large**2, direct)
+    direct = small.log() + 0.5 / small - (small + 1.0).digamma()  # as psi(x+1) = psi(x) + 1/x
+    return torch.where(x > LARGE, _polynomial(_EPSILON, large) / large**2, direct)
 
 
 def deviance(t: Tensor) -> Tensor:

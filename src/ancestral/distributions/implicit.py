@@ -59,6 +59,9 @@ def attach(value: Tensor, *pairs: tuple[Tensor, Tensor]) -> Tensor:
         >>> z.tolist(), theta.grad
         ([5.0, 7.0], tensor(11.))
     """
+    pairs = tuple(pair for pair in pairs if pair[0].requires_grad)
+    if not pairs:
+        return value.detach()
     parameters = [torch.as_tensor(p, dtype=value.dtype).expand(value.shape) for p, _ in pairs]
     slopes = [slope.detach().expand(value.shape) for _, slope in pairs]
     out: Tensor = Attach.apply(value.detach(), *parameters, *slopes)

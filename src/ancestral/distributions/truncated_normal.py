@@ -110,10 +110,19 @@ class TruncatedNormal(Law):
 
     @staticmethod
     def icdf(u: Tensor, loc: Any, scale: Any, low: Any, high: Any) -> Tensor:
-        """By the normal quantile, in the tail that is nearer to the mean."""
+        """By the normal quantile, in the tail that is nearer to the mean; close to an end by how
+        far it is from it.
+        """
         m, s, a, b = double(loc), double(scale), double(low), double(high)
-        z = _quantile(double(u), (a - m) / s, (b - m) / s)
-        return result_like(torch.minimum(torch.maximum(m + s * z, a), b), u, loc, scale, low, high)
+        lower, upper, rank = (a - m) / s, (b - m) / s, double(u)
+        z = _quantile(rank, lower, upper)
+        r, log_j = _integral(a, b, m, s)
+        flip = upper - z < z - lower
+        end, share = torch.where(flip, -upper, lower), torch.where(flip, 1.0 - rank, rank)
+        near, gap = _from_end(share, end, torch.where(flip, upper - z, z - lower), r, log_j)
+        away = torch.where(near, torch.where(flip, b - s * gap, a + s * gap), m + s * z)
+        out = torch.minimum(torch.maximum(away, a), b)
+        return result_like(out, u, loc, scale, low, high)
 
     @staticmethod
     def mean_of(loc: Any, scale: Any, low: Any, high: Any) -> Any:
@@ -181,6 +190,29 @@ def _quantile(u: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
     z = torch.where(high < -5.0, _far_quantile(rank, low, high), z)
     z = torch.minimum(torch.maximum(z, low), high)
     return torch.where(flip, -z, z)
+
+
+def _from_end(
+    share: Tensor, end: Tensor, gap: Tensor, r: Tensor, log_j: Tensor
+) -> tuple[Tensor, Tensor]:
+    r"""How far from an end e the quantile is that has a share of the mass on this side of it.
+
+    By Newton's rule for :math:`\int_0^d e^{-t(t+2e)/2}dt = share\,e^{(e^2-r^2)/2} J`; a gap that
+    is a difference of positions has lost its digits where it is small.
+
+    Returns:
+        Whether the end is so close that the rule is right, and the gap.
+    """
+    near = (gap * (end.abs() + 1.0) < 0.5) & end.isfinite()
+    e, d = torch.where(near, end, 0.0), torch.where(near, gap, 0.1)
+    half = torch.where(near, 0.5 * (e - r) * (e + r), 0.0)
+    target = torch.where(near, share * torch.exp(half + log_j), 0.1)
+    d = torch.where(target * (e.abs() + 1.0) < 1e-3, target, d)
+    for _ in range(3):
+        start = torch.zeros_like(d)
+        found = integrate(lambda t: torch.exp(-0.5 * t * (t + 2.0 * e)), start, d, 8)
+        d = d - (found - target) * torch.exp(0.5 * d * (d + 2.0 * e))
+    return near, d
 
 
 def _far_quantile(rank: Tensor, low: Tensor, high: Tensor) -> Tensor:

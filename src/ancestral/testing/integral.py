@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from ancestral.distributions import Law
-from ancestral.distributions.constraints import Constraint, real_vector
+from ancestral.distributions.constraints import Constraint, identity, real_vector
 from ancestral.distributions.layout import spanned
+from ancestral.testing.panels import masses
 
 Map = Callable[[Tensor], Tensor]
 Shape = tuple[int, ...]
@@ -68,14 +69,12 @@ class Integral:
     def _line(self, law: Law, onto: Map | None, event: Shape) -> None:
         if onto is None:
             raise AssertionError(f"no map onto the support of {law.prob_text}: give it of_real")
-        grid = self._spread(GRID, event).clone().requires_grad_()  # supports may have parameters
-        points: Tensor = onto(grid)
-        (slope,) = torch.autograd.grad(points.sum(), grid)
+        points, slope = _sloped(onto, self._spread(GRID, event))
         self.cells = slope * (GRID[1] - GRID[0])
         inner = self.cells > 0  # where the map has saturated, the last value before it stands
         low = torch.where(inner, points, torch.inf).amin(0)
         high = torch.where(inner, points, -torch.inf).amax(0)
-        self.x = points.detach().clamp(low.detach(), high.detach())
+        self.x = points.clamp(low, high)
         self.mass = torch.where(self.cells > 0, self.log_density(law).exp() * self.cells, 0.0)
 
     def _plane(self, law: Law, support: Constraint, event: Shape) -> None:
@@ -106,7 +105,34 @@ class Integral:
         total = self.mass.flip(0).cumsum(0).flip(0)
         return total - (self.mass if self.countable else self.mass / 2)
 
+    def shares(self, law: Law) -> tuple[Tensor, Tensor]:
+        """Points in order, and the mass that is after each of them, up to the next: ``(N + 1,
+        *event)`` and ``(N, *event)``; of countable laws the next is counted with it.
+        """
+        if self.countable:
+            order = self.x.flatten(1)[:, 0].argsort()
+            return self.x[order], self.mass[order][1:]
+        support, event = law.support(self.params), tuple(self.x.shape[1:])
+        onto = (support.of_real if support else torch.sinh) or identity
+
+        def density(grid: Tensor) -> Tensor:
+            points, slope = _sloped(onto, grid)
+            safe = torch.where(slope > 0, points, self.x[len(self.x) // 2])
+            at = law.moves.log_density(safe, **self.params).exp()
+            return torch.where(slope > 0, at * slope, 0.0)
+
+        ends, mass = masses(density, event)
+        return _sloped(onto, self._spread(ends, event))[0], mass
+
     def mean(self, f: Tensor) -> Tensor:
         """The expectation of a function that is given at the points."""
         mass = self.mass.reshape(self.mass.shape + (1,) * (f.dim() - self.mass.dim()))
         return torch.where(mass > 0, mass * f, 0.0).sum(0)
+
+
+def _sloped(onto: Map, grid: Tensor) -> tuple[Tensor, Tensor]:
+    """A map of real points, which may have parameters, and its derivative there."""
+    grid = grid.clone().requires_grad_()
+    points: Tensor = onto(grid)
+    (slope,) = torch.autograd.grad(points.sum(), grid)
+    return points.detach(), slope
