@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from scipy import stats
 from torch import nn
 
-from ancestral.core.errors import ParameterError, ShapeError
-from ancestral.distributions import MatrixNormal, MultivariateNormal, Normal
+from ancestral.core.errors import OptionError, ParameterError, ShapeError, SupportError
+from ancestral.distributions import MatrixNormal, MultivariateNormal, Normal, Wishart
 from ancestral.losses import E, KullbackLeibler
 
 f64 = torch.float64
@@ -86,12 +87,83 @@ def test_factors_must_fit_one_another():
         weights(row_covariance=ROW @ ROW.mT)
 
 
-# -- all of them ----------------------------------------------------------------------------------
-@pytest.mark.parametrize("law", [weights()], ids=lambda law: law.distribution_name)
-def test_densities_are_one_graph(law):
-    x = law.sample(batch_n=3)
-    density = torch.compile(
-        lambda x: law.moves.log_density(x, **law.params(())), fullgraph=True, backend="eager"
+# -- Wishart --------------------------------------------------------------------------------------
+def forms(lower):
+    """The three ways of giving one scale."""
+    covariance = lower @ lower.mT
+    return [
+        {"scale_tril": lower},
+        {"covariance_matrix": covariance},
+        {"precision_matrix": torch.linalg.inv(covariance)},
+    ]
+
+
+def scatter(name="q", df=5.5, **scale):
+    return Wishart(var=["s"], name=name, df=df, **(scale or {"scale_tril": COLUMN}))
+
+
+@pytest.mark.parametrize("form", forms(COLUMN), ids=lambda form: next(iter(form)))
+def test_wishart_does_not_depend_on_the_parametrisation(form):
+    """Against SciPy at three rows, and the sum of outer products of normal vectors."""
+    p = scatter(**form)
+    wanted = stats.wishart(5.5, (COLUMN @ COLUMN.mT).numpy())
+    s = p.sample(batch_n=3000)["s"]
+    exact = torch.from_numpy(wanted.logpdf(s.movedim(0, -1).numpy()))
+    torch.testing.assert_close(p.get_log_prob({"s": s}), exact)
+    assert p.get_entropy().item() == pytest.approx(wanted.entropy(), rel=1e-12)
+    other = scatter("p", 3.2, scale_tril=triangle(3, 3))
+    closed = KullbackLeibler(p, other).eval()
+    ratio = p.get_log_prob({"s": s}) - other.get_log_prob({"s": s})
+    assert (ratio.mean() - closed).abs() < 5 * ratio.std() / len(s) ** 0.5
+    error = (s.mean(0) - p.sample_mean()[0]).abs()
+    assert (error < 5 * p.sample_variance()[0].sqrt() / len(s) ** 0.5).all()
+
+
+def test_degrees_of_freedom_must_exceed_the_size():
+    """At two rows 1.5 will do, at three it will not: in constants, and from a network."""
+    for wrong in (1.5, torch.tensor([3.0, 2.0])):
+        with pytest.raises(SupportError, match="df must be above 2 for matrices of 3 rows"):
+            scatter(df=wrong)
+    assert scatter(df=1.5, scale_tril=ROW).sample()["s"].shape == (1, 2, 2)
+    q = Wishart(
+        var=["s"], cond_var=["x"], name="q", scale_tril=COLUMN, net=lambda x: {"df": x[:, 0]}
     )
-    name = law.var[0]
-    torch.testing.assert_close(density(x[name]), law.get_log_prob(x))
+    loss = KullbackLeibler(q, scatter("p")).mean()
+    assert loss.eval({"x": torch.full((4, 1), 2.5, dtype=f64)}).isfinite()
+    with pytest.raises(SupportError, match="df must be above 2"):
+        loss.eval({"x": torch.full((4, 1), 1.5, dtype=f64)})
+
+
+def test_gradient_of_a_wishart_draw_is_exact_for_one_row():
+    """Of one row it is v times a chi-square law: twice a gamma law of half the degrees."""
+    df = torch.tensor([0.7, 3.0, 40.0], dtype=f64, requires_grad=True)
+    v = torch.tensor([0.5, 1.0, 2.0], dtype=f64, requires_grad=True)
+    factor = v.sqrt()[:, None, None]
+    noise = Wishart.noise_of((3, 1, 1), v, df=df, scale_tril=factor)
+    x = Wishart.draw(noise, df=df, scale_tril=factor).flatten()
+    half, g = 0.5 * df.detach(), (x / (2.0 * v)).detach()
+    slope = torch._standard_gamma_grad(half, g)
+    found = torch.autograd.grad(x.sum(), [df, v])
+    torch.testing.assert_close(found[0], slope * v.detach())
+    torch.testing.assert_close(found[1], (x / v).detach())
+
+
+# -- all of them ----------------------------------------------------------------------------------
+PAIRS = [(weights(), weights("p", -MEAN, triangle(2, 2), triangle(3, 3)))]
+PAIRS += [(scatter(**f), scatter("p", 3.2, scale_tril=triangle(3, 3))) for f in forms(COLUMN)]
+
+
+@pytest.mark.usefixtures("compiler_is_imported")
+@pytest.mark.parametrize(("q", "p"), PAIRS, ids=str)
+def test_draws_densities_and_divergences_are_one_graph(q, p):
+    """Noise that depends on parameters is drawn inside of the step, which a graph refuses."""
+    data, loss = {}, E(q, p.log_prob()) + KullbackLeibler(q, p)
+    if hasattr(q, "noise_of"):
+        with pytest.raises(OptionError, match="no graph can hold that"):
+            loss.function(compile="eager")({})
+        data, loss = q.sample(batch_n=3), p.log_prob() + KullbackLeibler(q, p)
+    found = []
+    for options in ({}, {"compile": "eager"}):
+        torch.manual_seed(0)
+        found.append(loss.function(**options)(data))
+    torch.testing.assert_close(*found)

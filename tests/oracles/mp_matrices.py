@@ -25,6 +25,30 @@ def around(r: random.Random, p: Row) -> list[list[float]]:
     return [[m + r.choice([-1, 1]) * 10 ** r.uniform(-3, 2) for m in row] for row in p["loc"]]
 
 
+def degrees(r: random.Random) -> float:
+    """Degrees of freedom of a matrix of two rows, from 1 + 1e-3 to 1e6."""
+    return 1 + 10 ** r.uniform(-3, 6)
+
+
+def scattered(r: random.Random, p: Row) -> list[list[float]]:
+    """About the mean within 10 standard deviations, or a thousandth to a thousand times it."""
+    key = next(k for k in p if k != "df")
+    (a, b), (c, d) = p[key]
+    if key == "scale_tril":
+        v = [[a * a, a * c], [a * c, c * c + d * d]]
+    elif key == "covariance_matrix":
+        v = [[a, b], [c, d]]
+    else:
+        v = [[d / (a * d - b * c), -b / (a * d - b * c)], [-b / (a * d - b * c), a / (a * d - b * c)]]
+    near = min(0.5, 10 / p["df"] ** 0.5)
+    s, t, u = (1 + near * r.uniform(-1, 1) for _ in range(3))
+    far = p["df"] * (10 ** r.uniform(-3, 3) if r.random() < 0.3 else 1.0)
+    rho = v[0][1] / (v[0][0] * v[1][1]) ** 0.5
+    rho = 1 - (1 - rho) * t if rho > 0 else -1 + (1 + rho) * t
+    cross = rho * (v[0][0] * s * v[1][1] * u) ** 0.5
+    return [[far * v[0][0] * s, far * cross], [far * cross, far * v[1][1] * u]]
+
+
 # -- formulas -------------------------------------------------------------------------------------
 def product(factor: Any) -> Any:
     """A covariance from its factor."""
@@ -59,6 +83,32 @@ def matrix_normal(row: str, column: str) -> Functions:
     }
 
 
+def wishart(key: str) -> Functions:
+    """Of two rows, from the covariance, its inverse or its factor."""
+
+    def covariance(p: Mapping[str, Any]) -> Any:
+        given = mp.matrix(p[key])
+        forms = {"scale_tril": given * given.T, "covariance_matrix": given}
+        return forms[key] if key in forms else given**-1
+
+    def gammas(a: Number) -> Number:
+        return mp.log(mp.pi) / 2 + mp.loggamma(a) + mp.loggamma(a - mp.mpf(1) / 2)
+
+    def log_prob(x: Any, df: Number, **p: Any) -> Number:
+        v, x = covariance(p), (mp.matrix(x) + mp.matrix(x).T) / 2
+        inside = v**-1 * x
+        constant = df * mp.log(2) + df / 2 * mp.log(mp.det(v)) + gammas(df / 2)
+        return (df - 3) / 2 * mp.log(mp.det(x)) - (inside[0, 0] + inside[1, 1]) / 2 - constant
+
+    def entropy(df: Number, **p: Any) -> Number:
+        log_det = mp.log(mp.det(covariance(p)))
+        slope = mp.psi(0, df / 2) + mp.psi(0, (df - 1) / 2)
+        parts = 3 * log_det / 2 + 3 * mp.log(2) + gammas(df / 2)
+        return parts - (df - 3) / 2 * slope + df
+
+    return {"log_prob": log_prob, "entropy": entropy}
+
+
 # -- the table ------------------------------------------------------------------------------------
 LAWS: dict[str, Reference] = {
     **mp_mixtures.LAWS,
@@ -76,5 +126,14 @@ LAWS: dict[str, Reference] = {
         for row, column in itertools.product(
             ("row_scale_tril", "row_covariance"), ("column_scale_tril", "column_covariance")
         )
+    },
+    **{
+        f"Wishart.{key}": Reference(
+            {"df": degrees, key: lower if key == "scale_tril" else symmetric},
+            scattered,
+            wishart(key),
+            rows=300,
+        )
+        for key in ("scale_tril", "covariance_matrix", "precision_matrix")
     },
 }

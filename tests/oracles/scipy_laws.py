@@ -609,5 +609,42 @@ def MatrixNormal(
     )
 
 
+def Wishart(
+    df: Array,
+    covariance_matrix: Array | None = None,
+    precision_matrix: Array | None = None,
+    scale_tril: Array | None = None,
+) -> Oracle:
+    if scale_tril is not None:
+        v = _product(scale_tril)
+    else:
+        v = np.linalg.inv(precision_matrix) if covariance_matrix is None else covariance_matrix
+    laws = [stats.wishart(*args) for args in zip(df, v, strict=True)]
+    size = v.shape[-1]
+
+    def log_density(x: Array) -> Array:
+        each = [law.logpdf(np.moveaxis(x[:, i], 0, -1)) for i, law in enumerate(laws)]
+        return np.stack(each, -1)
+
+    def kl(other: Oracle) -> Array:
+        nu, w = other.frozen
+        inside = np.linalg.inv(w) @ v
+        steps = np.arange(size)[:, None] / 2
+        slope = special.digamma(df / 2 - steps).sum(0)
+        gammas = special.multigammaln(nu / 2, size) - special.multigammaln(df / 2, size)
+        trace = np.trace(inside, axis1=-2, axis2=-1)
+        log_det = np.log(np.linalg.det(inside))
+        return 0.5 * (df * (trace - size) - nu * log_det + (df - nu) * slope) + gammas
+
+    return Oracle(
+        log_density,
+        np.stack([law.mean() for law in laws]),
+        np.stack([law.var() for law in laws]),
+        np.stack([law.entropy() for law in laws]),
+        kl,
+        (df, v),
+    )
+
+
 def _product(factor: Array) -> Array:
     return factor @ np.swapaxes(factor, -1, -2)

@@ -49,6 +49,7 @@ from ancestral.distributions.student_t import StudentT
 from ancestral.distributions.truncated_normal import TruncatedNormal
 from ancestral.distributions.uniform import Uniform
 from ancestral.distributions.von_mises import VonMises
+from ancestral.distributions.wishart import Wishart
 from ancestral.distributions.zero_inflated import (
     ZeroInflated,
     ZeroInflatedNegativeBinomial,
@@ -104,6 +105,7 @@ __all__ = [
     "TruncatedNormal",
     "Uniform",
     "VonMises",
+    "Wishart",
     "ZeroInflated",
     "ZeroInflatedNegativeBinomial",
     "ZeroInflatedPoisson",

@@ -79,6 +79,15 @@ def _sphere(y: Tensor) -> tuple[Tensor, Tensor]:
     return x, math.log(torch.pi / 36) - 2 * (y / 6).cosh().log().sum(-1)
 
 
+def _matrix(y: Tensor) -> tuple[Tensor, Tensor]:
+    """Positive definite matrices of two rows, from logarithms of variances and a correlation."""
+    a, b = (0.11 * y[..., :2] - 1.2).exp().unbind(-1)
+    turn = 0.1 * y[..., 2]
+    c = (a * b).sqrt() * turn.tanh()
+    cell = 1.5 * (a * b).log() - 2 * turn.cosh().log() + math.log(0.11**2 * 0.1)
+    return torch.stack([a, c, c, b], -1), cell
+
+
 real = Constraint("finite", torch.isfinite, of_real=identity)
 log_weight = Constraint(
     "a number or -inf (a category that is excluded), not NaN",
@@ -167,6 +176,12 @@ positive_definite = Constraint(
     _positive_definite,
     "Give scale_tril=, or form A @ A.mT and add a small multiple of the identity.",
     lambda x: _lower(x) @ _lower(x).mT,
+    _matrix,
+    1,
+)
+# df must be above D - 1, which a law checks: here what is enough for all matrices in checks
+degrees_of_freedom = Constraint(
+    "positive", lambda x: (x > 0) & torch.isfinite(x), of_real=lambda x: 3.0 + x.exp()
 )
 whole = Constraint(
     "a whole number of at least 0",

@@ -131,7 +131,7 @@ class Law(Distribution):
             self._bind(key, given[key])
         self._numbers.read(self._buffers)
         self._check_given()
-        check_increasing(self.increasing, {**self._buffers, **self._parameters}, self.prob_text)
+        self.check_together({**self._buffers, **self._parameters}, self.prob_text)
         if isinstance(features_shape, int):
             features_shape = (features_shape,)
         self._features_shape = declared_event(self, features_shape)
@@ -246,6 +246,19 @@ class Law(Distribution):
                 f"{self.prob_text}: {' and '.join(self._given)} were both given; "
                 f"a {self.distribution_name} takes one of them."
             )
+
+    @classmethod
+    def check_together(cls, params: Mapping[str, Any], what: str) -> None:
+        """Raise if parameters, each in its domain, do not fit one another.
+
+        Args:
+            params: Those that are known: a law with a condition or a network has not all.
+            what: How a message calls the law.
+
+        Raises:
+            SupportError: If they make no law; here if they are not ``increasing``.
+        """
+        check_increasing(cls.increasing, params, what)
 
     # -- constants that are numbers: known when a loss is lowered -------------------------------
     @property

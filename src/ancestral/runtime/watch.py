@@ -108,7 +108,7 @@ class Watch:
                 )
         self._rows_fit(step, law.moves, value)
         self._events_fit(step, law.moves, value)
-        check_increasing(law.increasing, tensors, str(step.text))
+        law.check_together(tensors, str(step.text))
 
     def _events_fit(self, step: ir.Params, moves: type[Law], value: ParamSet) -> None:
         lead = len(step.out.axes)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ancestral.core.errors import SamplingError
+from ancestral.core.errors import SamplingError, SupportError
 from ancestral.distributions import Law
 from ancestral.distributions.constraints import (
     identity,
@@ -186,9 +186,12 @@ def extreme_parameters_are_finite(case: LawCase) -> None:
 
 
 def _is_law(family: type[Law], params: Mapping[str, Tensor]) -> bool:
-    """Whether parameters are in the order that the family asks for."""
-    pairs = itertools.pairwise(family.increasing)
-    return all(bool((params[low] < params[high]).all()) for low, high in pairs)
+    """Whether parameters fit one another."""
+    try:
+        family.check_together(params, "")
+    except SupportError:
+        return False
+    return True
 
 
 def _far(case: LawCase, key: str, sign: float) -> Tensor:

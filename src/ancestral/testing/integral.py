@@ -15,6 +15,7 @@ Shape = tuple[int, ...]
 
 GRID = torch.linspace(-60.0, 60.0, 120_001, dtype=torch.float64)
 PLANE = torch.linspace(-60.0, 60.0, 201, dtype=torch.float64)
+SPACE = torch.linspace(-60.0, 60.0, 61, dtype=torch.float64)
 MOST = 2**16  # values of a countable law
 TAIL = 1e-12  # probability of those that are left out
 
@@ -25,8 +26,8 @@ class Integral:
     Values that a law lists are those of the whole event. Otherwise each component is taken by
     itself: a sum over whole numbers until less than 1e-12 is missing, or over all vectors of
     counts; an integral over a grid that the law's support (or sinh, for all real numbers)
-    spreads out; for vectors a grid of two coordinates, which the chart of the support maps onto
-    it. The rule converges exponentially, since densities are smooth and vanish at the ends.
+    spreads out; for vectors and matrices a grid of up to three coordinates, which the chart of
+    the support maps onto it. The rule converges exponentially, since densities are smooth and vanish at the ends.
     """
 
     def __init__(self, law: Law) -> None:
@@ -80,20 +81,23 @@ class Integral:
     def _plane(self, law: Law, support: Constraint, event: Shape) -> None:
         chart, lost = support.chart, support.lost
         size = torch.Size(event[len(event) - self.core :]).numel() - lost
-        if chart is None or size > 2:
+        if chart is None or size > 3:
             raise AssertionError(
-                f"{law.prob_text}: vectors are integrated over two coordinates: give its support "
-                "a chart, and examples of shorter vectors"
+                f"{law.prob_text}: vectors are integrated over up to three coordinates: give its "
+                "support a chart, and examples of shorter vectors"
             )
-        axes = torch.meshgrid(*[GRID if size == 1 else PLANE] * size, indexing="ij")
+        line = (GRID, PLANE, SPACE)[size - 1]
+        axes = torch.meshgrid(*[line] * size, indexing="ij")
         points, log_cell = chart(torch.stack(axes, -1).reshape(-1, size))
         points = points.reshape(len(points), *event[len(event) - self.core :])
         self.x = self._spread(points, event)
-        step = GRID[1] - GRID[0] if size == 1 else PLANE[1] - PLANE[0]
+        step = line[1] - line[0]
         log_density = self.log_density(law)
         lift = (-1,) + (1,) * (log_density.dim() - 1)
-        self.cells = log_cell.reshape(lift).exp() * step**size
-        self.mass = (log_density + log_cell.reshape(lift)).exp() * step**size
+        mass = (log_density + log_cell.reshape(lift)).exp() * step**size
+        kept = (mass > TAIL / len(mass)).flatten(1).any(1)  # few, of three coordinates
+        self.x, self.mass = self.x[kept], mass[kept]
+        self.cells = log_cell.reshape(lift)[kept].exp() * step**size
 
     def log_density(self, law: Law) -> Tensor:
         """A law's log density at the points: of the event, or of each component."""
