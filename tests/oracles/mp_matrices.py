@@ -39,7 +39,10 @@ def scattered(r: random.Random, p: Row) -> list[list[float]]:
     elif key == "covariance_matrix":
         v = [[a, b], [c, d]]
     else:
-        v = [[d / (a * d - b * c), -b / (a * d - b * c)], [-b / (a * d - b * c), a / (a * d - b * c)]]
+        v = [
+            [d / (a * d - b * c), -b / (a * d - b * c)],
+            [-b / (a * d - b * c), a / (a * d - b * c)],
+        ]
     near = min(0.5, 10 / p["df"] ** 0.5)
     s, t, u = (1 + near * r.uniform(-1, 1) for _ in range(3))
     far = p["df"] * (10 ** r.uniform(-3, 3) if r.random() < 0.3 else 1.0)

@@ -81,10 +81,10 @@ def _sphere(y: Tensor) -> tuple[Tensor, Tensor]:
 
 def _matrix(y: Tensor) -> tuple[Tensor, Tensor]:
     """Positive definite matrices of two rows, from logarithms of variances and a correlation."""
-    a, b = (0.11 * y[..., :2] - 1.2).exp().unbind(-1)
-    turn = 0.1 * y[..., 2]
+    a, b = (0.088 * y[..., :2] - 0.5).exp().unbind(-1)
+    turn = 0.088 * y[..., 2]
     c = (a * b).sqrt() * turn.tanh()
-    cell = 1.5 * (a * b).log() - 2 * turn.cosh().log() + math.log(0.11**2 * 0.1)
+    cell = 1.5 * (a * b).log() - 2 * turn.cosh().log() + 3 * math.log(0.088)
     return torch.stack([a, c, c, b], -1), cell
 
 

@@ -142,7 +142,7 @@ class Wishart(Law):
         for way in cls.parametrisations:
             onto = cls.domains[way[1]].of_real
             assert onto is not None
-            made.append({"df": df, way[1]: onto(0.5 * (2.0 * steps + 0.3).sin())})
+            made.append({"df": df, way[1]: onto(0.35 * (2.0 * steps + 0.3).sin())})
         return made
 
     @staticmethod

@@ -16,7 +16,6 @@ from ancestral.core.errors import (
     ShapeError,
     SupportError,
 )
-from ancestral.distributions.constraints import check_increasing
 from ancestral.distributions.law import Law
 from ancestral.distributions.layout import spanned
 from ancestral.distributions.support import check_support, first, worst

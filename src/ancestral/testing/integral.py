@@ -15,7 +15,7 @@ Shape = tuple[int, ...]
 
 GRID = torch.linspace(-60.0, 60.0, 120_001, dtype=torch.float64)
 PLANE = torch.linspace(-60.0, 60.0, 201, dtype=torch.float64)
-SPACE = torch.linspace(-60.0, 60.0, 61, dtype=torch.float64)
+SPACE = torch.linspace(-60.0, 60.0, 49, dtype=torch.float64)
 MOST = 2**16  # values of a countable law
 TAIL = 1e-12  # probability of those that are left out
 
@@ -27,7 +27,8 @@ class Integral:
     itself: a sum over whole numbers until less than 1e-12 is missing, or over all vectors of
     counts; an integral over a grid that the law's support (or sinh, for all real numbers)
     spreads out; for vectors and matrices a grid of up to three coordinates, which the chart of
-    the support maps onto it. The rule converges exponentially, since densities are smooth and vanish at the ends.
+    the support maps onto it. The rule converges exponentially, since densities are smooth and
+    vanish at the ends.
     """
 
     def __init__(self, law: Law) -> None:
