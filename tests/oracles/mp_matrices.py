@@ -8,7 +8,7 @@ from typing import Any
 from mpmath import mp
 
 from tests.oracles import mp_mixtures
-from tests.oracles.mp_laws import Number, Reference, Row
+from tests.oracles.mp_laws import Number, Reference, Row, positive
 from tests.oracles.mp_vectors import lower, moderate, several, symmetric
 
 Functions = Mapping[str, Callable[..., Number]]
@@ -50,6 +50,17 @@ def scattered(r: random.Random, p: Row) -> list[list[float]]:
     rho = 1 - (1 - rho) * t if rho > 0 else -1 + (1 + rho) * t
     cross = rho * (v[0][0] * s * v[1][1] * u) ** 0.5
     return [[far * v[0][0] * s, far * cross], [far * cross, far * v[1][1] * u]]
+
+
+def correlations(r: random.Random, p: Row) -> list[list[float]]:
+    """A factor of three rows, whose entries are of any size."""
+    rows = [[1.0, 0.0, 0.0]]
+    for size in (1, 2):
+        row = [r.gauss(0, 1) for _ in range(size)]
+        length = r.choice([10 ** r.uniform(-4, -0.01), 1 - 10 ** r.uniform(-5, -0.3)])
+        scale = length / sum(v * v for v in row) ** 0.5
+        rows.append([scale * v for v in row] + [(1 - length**2) ** 0.5] + [0.0] * (2 - size))
+    return rows
 
 
 # -- formulas -------------------------------------------------------------------------------------
@@ -112,6 +123,35 @@ def wishart(key: str) -> Functions:
     return {"log_prob": log_prob, "entropy": entropy}
 
 
+def _balls(size: int, eta: Number) -> list[tuple[Number, Number, Number]]:
+    """Of each row from the second on: exponent, half its entries, volume of its ball."""
+    out = []
+    for row in range(2, size + 1):
+        half, b = mp.mpf(row - 1) / 2, eta + mp.mpf(size - row) / 2
+        log = half * mp.log(mp.pi) + mp.loggamma(b) - mp.loggamma(b + half)
+        out.append((b, half, log))
+    return out
+
+
+def lkj(x: Any, concentration: Number) -> Number:
+    """The log density of a factor of correlations: of its entries below the diagonal."""
+    total = mp.mpf(0)
+    for row, (b, _, volume) in zip(x[1:], _balls(len(x), concentration), strict=True):
+        i = max(k for k, v in enumerate(row) if v)
+        square = sum(v * v for v in row[:i])
+        log = mp.log1p(-square) / 2 if square < 0.5 else mp.log(row[i])
+        total += (2 * b - 2) * log - volume
+    return total
+
+
+def lkj_entropy(concentration: Number) -> Number:
+    """Of three rows."""
+    return sum(
+        volume - (b - 1) * (mp.psi(0, b) - mp.psi(0, b + half))
+        for b, half, volume in _balls(3, concentration)
+    )
+
+
 # -- the table ------------------------------------------------------------------------------------
 LAWS: dict[str, Reference] = {
     **mp_mixtures.LAWS,
@@ -139,4 +179,11 @@ LAWS: dict[str, Reference] = {
         )
         for key in ("scale_tril", "covariance_matrix", "precision_matrix")
     },
+    "LKJCholesky": Reference(
+        {"concentration": positive},
+        correlations,
+        {"log_prob": lkj, "entropy": lkj_entropy},
+        {"dim": 3},
+        rows=400,
+    ),
 }

@@ -646,5 +646,42 @@ def Wishart(
     )
 
 
+def LKJCholesky(dim: int, concentration: Array) -> Oracle:
+    """By the Beta laws of the squared lengths of rows."""
+    eta = concentration[..., None]
+    rows = np.arange(1, dim)
+    half, above = rows / 2, eta + (dim - 1 - rows) / 2
+    volume = half * np.log(np.pi) - special.gammaln(half) + special.betaln(half, above)
+
+    def log_density(x: Array) -> Array:
+        diagonal = np.diagonal(x, axis1=-2, axis2=-1)[..., 1:]
+        return ((2 * above - 2) * np.log(diagonal) - volume).sum(-1)
+
+    def whole(below: Array, diagonal: Array, first: float) -> Array:
+        out = np.zeros((len(concentration), dim, dim))
+        out[:, 0, 0] = first
+        for row in rows:
+            out[:, row, :row] = below
+            out[:, row, row] = diagonal[:, row - 1]
+        return out
+
+    mean = np.exp(special.betaln(half, above + 0.5) - special.betaln(half, above))
+    variance = above / (above + half) - mean**2
+    slope = special.digamma(above + half) - special.digamma(above)
+
+    def kl(other: Oracle) -> Array:
+        its, its_volume = other.frozen
+        return ((its - above) * slope + its_volume - volume).sum(-1)
+
+    return Oracle(
+        log_density,
+        whole(np.zeros((len(concentration), 1)), mean, 1.0),
+        whole(1 / (2 * eta + dim - 1), variance, 0.0),
+        ((above - 1) * slope + volume).sum(-1),
+        kl,
+        (above, volume),
+    )
+
+
 def _product(factor: Array) -> Array:
     return factor @ np.swapaxes(factor, -1, -2)

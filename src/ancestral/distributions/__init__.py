@@ -24,6 +24,7 @@ from ancestral.distributions.joint import Joint
 from ancestral.distributions.kumaraswamy import Kumaraswamy
 from ancestral.distributions.laplace import Laplace
 from ancestral.distributions.law import Law
+from ancestral.distributions.lkj_cholesky import LKJCholesky
 from ancestral.distributions.log_normal import LogNormal
 from ancestral.distributions.logistic import Logistic
 from ancestral.distributions.low_rank_normal import LowRankMultivariateNormal
@@ -83,6 +84,7 @@ __all__ = [
     "InverseGamma",
     "Joint",
     "Kumaraswamy",
+    "LKJCholesky",
     "Laplace",
     "Law",
     "LogNormal",

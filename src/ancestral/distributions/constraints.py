@@ -88,6 +88,21 @@ def _matrix(y: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack([a, c, c, b], -1), cell
 
 
+def _correlation_cholesky(x: Tensor) -> Tensor:
+    lengths = (x.square().sum(-1) - 1).abs() < 1e-4
+    return lengths.all(-1) & lower_cholesky.holds(x)
+
+
+def _correlations(y: Tensor) -> tuple[Tensor, Tensor]:
+    """Factors of correlation matrices of three rows, from partial correlations."""
+    a, b, c = (0.08 * y).tanh().unbind(-1)
+    other_a, other_b, other_c = (1 / (0.08 * y).cosh()).unbind(-1)
+    zero, one = torch.zeros_like(a), torch.ones_like(a)
+    x = [one, zero, zero, a, other_a, zero, b, c * other_b, other_b * other_c]
+    cell = 2 * other_a.log() + 3 * other_b.log() + 2 * other_c.log() + 3 * math.log(0.08)
+    return torch.stack(x, -1), cell
+
+
 real = Constraint("finite", torch.isfinite, of_real=identity)
 log_weight = Constraint(
     "a number or -inf (a category that is excluded), not NaN",
@@ -178,6 +193,13 @@ positive_definite = Constraint(
     lambda x: _lower(x) @ _lower(x).mT,
     _matrix,
     1,
+)
+correlation_cholesky = Constraint(
+    "lower triangular with a positive diagonal and rows of length 1",
+    _correlation_cholesky,
+    "Take torch.linalg.cholesky of a correlation matrix.",
+    chart=_correlations,
+    lost=6,
 )
 # df must be above D - 1, which a law checks: here what is enough for all matrices in checks
 degrees_of_freedom = Constraint(

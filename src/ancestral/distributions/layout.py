@@ -89,7 +89,8 @@ def declared_event(law: "Law", given: Sequence[int] | None) -> Shape | None:
     found = _event_of_constants(law, shapes) if shapes else None
     if given is None or (found and not tuple(given)):
         alone = law.given and not law.bound and not law.cond_var
-        return found if found is not None else (() if alone else None)
+        numbers = law.moves.value_shape(()) if alone else None
+        return found if found is not None else numbers
     shape = tuple(given)
     if not all(isinstance(n, int) and n >= 0 for n in shape):
         raise OptionError(

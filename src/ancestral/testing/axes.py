@@ -45,16 +45,17 @@ def axes_of_rows(case: LawCase) -> None:
 def axes_of_features_shape(case: LawCase) -> None:
     """Numbers with a declared event shape are that many independent components."""
     params = {k: float(v.flatten()[0]) for k, v in case.params.items()}
-    law = case.build(features_shape=[3, 2], **params)
+    core = case.law().moves.value_shape(())
+    law = case.build(features_shape=[3, 2, *core], **params)
     x = law.sample(batch_n=50, sample_shape=[2])[law.var[0]]
-    shaped(x, (2, 50, 3, 2), "a sample")
-    columns = x.reshape(100, 6)
-    require(len(columns.T.unique(dim=0)) == 6, "components share a draw")
+    shaped(x, (2, 50, 3, 2, *core), "a sample")
+    columns = x.reshape(100, 6, -1)
+    require(len(columns.unique(dim=1)[0]) == 6, "components share a draw")
     shaped(law.get_log_prob({law.var[0]: x}), (2, 50), "the log density")
     if hasattr(law.moves, "entropy_of"):
         shaped(law.get_entropy(), (1,), "the entropy")
     if hasattr(law.moves, "mean_of"):
-        shaped(law.sample_mean(), (1, 3, 2), "the mean")
+        shaped(law.sample_mean(), (1, 3, 2, *core), "the mean")
 
 
 def network_gives_parameters(case: LawCase) -> None:

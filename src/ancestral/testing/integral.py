@@ -39,6 +39,7 @@ class Integral:
         event = moves.value_shape(tuple(span))
         self.discrete = hasattr(moves, "values")
         self.countable, self.core = self.discrete, moves.value_dims
+        self.coarse = False  # whether the grid has few points in a direction
         support = law.support(self.params)
         if self.discrete:
             self.x = moves.values(tuple(span), torch.empty((), dtype=dtype))
@@ -87,7 +88,7 @@ class Integral:
                 f"{law.prob_text}: vectors are integrated over up to three coordinates: give its "
                 "support a chart, and examples of shorter vectors"
             )
-        line = (GRID, PLANE, SPACE)[size - 1]
+        line, self.coarse = (GRID, PLANE, SPACE)[size - 1], size == 3
         axes = torch.meshgrid(*[line] * size, indexing="ij")
         points, log_cell = chart(torch.stack(axes, -1).reshape(-1, size))
         points = points.reshape(len(points), *event[len(event) - self.core :])
