@@ -395,4 +395,5 @@ def test_repr_does_not_guess_what_forward_returns():
     assert "parameters: what forward returns" in repr(Coin(var=["x"], cond_var=["z"]))
     assert "logits" not in repr(Coin(var=["x"], cond_var=["z"]))
     wide = repr(Wide(scale=2.0, var=["z"], cond_var=["x"]))
-    assert "scale: 2\n" in wide and "the others: what forward returns" in wide
+    assert "scale: 2\n" in wide
+    assert "the others: what forward returns" in wide

@@ -41,6 +41,7 @@ from ancestral.distributions.multinomial import Multinomial
 from ancestral.distributions.multivariate_normal import MultivariateNormal
 from ancestral.distributions.negative_binomial import NegativeBinomial
 from ancestral.distributions.normal import Normal
+from ancestral.distributions.normalizing_flow import NormalizingFlow, TransformedDistribution
 from ancestral.distributions.ordered_logistic import OrderedLogistic
 from ancestral.distributions.poisson import Poisson
 from ancestral.distributions.power_spherical import PowerSpherical
@@ -98,12 +99,14 @@ __all__ = [
     "NegativeBinomial",
     "Normal",
     "NormalMixture",
+    "NormalizingFlow",
     "OrderedLogistic",
     "Poisson",
     "PowerSpherical",
     "RelaxedBernoulli",
     "RelaxedCategorical",
     "StudentT",
+    "TransformedDistribution",
     "TruncatedNormal",
     "Uniform",
     "VonMises",

@@ -127,7 +127,7 @@ class Distribution(nn.Module):
     @property
     def has_reparam(self) -> bool:
         """Whether every factor's draw is a differentiable function of its parameters."""
-        return all(f.law.reparametrised for f in self.factors)
+        return all(f.law.moves.reparametrised for f in self.factors)
 
     # -- what can be asked of it ----------------------------------------------------------------
     def sample(

@@ -124,7 +124,7 @@ def log_probabilities(probs: Any = None, logits: Any = None) -> tuple[Tensor, Te
 
 def _dtype(eta: Tensor, x: Tensor) -> torch.dtype:
     """As ``torch.result_type``, which torch.compile does not know; eta is floating point."""
-    if not x.is_floating_point():
+    if not x.is_floating_point() or eta.dtype == x.dtype:
         return eta.dtype
     if (eta.dim() == 0) == (x.dim() == 0):
         return torch.promote_types(eta.dtype, x.dtype)

@@ -124,6 +124,7 @@ class Categorical(Law):
 class _ByIndex(Law):
     """The moves of a categorical law whose values are indices: these have no mean."""
 
+    noise = "gumbel"
     param_dims = 1
 
     @staticmethod

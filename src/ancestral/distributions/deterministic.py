@@ -32,6 +32,7 @@ class Deterministic(Law):
         {'y': tensor([[2., 2.]])}
     """
 
+    is_random = False
     has_density = False
     reparametrised = True
     several = True

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ancestral.bijections.base import Bijection
 from ancestral.core.errors import (
     GradientError,
     OptionError,
@@ -90,6 +91,7 @@ class Law(Distribution):
     reparametrised: ClassVar[bool] = False
     noise: ClassVar[str | None] = None
     is_data: ClassVar[bool] = False
+    is_random: ClassVar[bool] = True  # or else a function of its conditions
     has_density: ClassVar[bool] = True
     increasing: ClassVar[tuple[str, ...]] = ()
     several: ClassVar[bool] = False  # whether it may be over several variables
@@ -349,6 +351,11 @@ class Law(Distribution):
     def moves(self) -> type["Law"]:
         """Where the static moves stand: the class, unless an option of the law chooses others."""
         return type(self)
+
+    @property
+    def pushforward(self) -> "tuple[Law, Bijection] | None":
+        """The law and the bijection of which it is the push-forward, if it is a flow's."""
+        return None
 
     def support(self, params: Params) -> Constraint | None:
         """What a value may be, or ``None`` if anything finite."""

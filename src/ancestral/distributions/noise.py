@@ -46,9 +46,10 @@ def draw_noise(
     if own is not None:
         with torch.no_grad():
             return own(shape, like, generator, **params)
-    if law.noise not in NOISE:
+    kind = law.moves.noise
+    if kind not in NOISE:
         raise SamplingError(f"{law.prob_text}: a {law.distribution_name} cannot be drawn from.")
-    return NOISE[law.noise](shape, like, generator)
+    return NOISE[kind](shape, like, generator)
 
 
 def as_noise(value: Any, shape: Sequence[int], like: Tensor) -> Tensor:

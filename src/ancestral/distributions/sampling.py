@@ -88,10 +88,10 @@ def _sample_factor(
     factor: "Factor", values: Mapping[str, Tensor], wide: set[str], options: SampleOptions
 ) -> dict[str, Tensor]:
     law = factor.law
-    if options.reparam and not options.mean and not law.reparametrised:
+    if options.reparam and not options.mean and not law.moves.reparametrised:
         refuse_reparam(factor)
     conditions, folded = _conditions(factor, values, wide, options.sample_shape)
-    if not law.domains:  # deterministic: its parameters are the values, gradients flow
+    if not law.is_random:  # deterministic: its parameters are the values, gradients flow
         out = params_of(factor, conditions)
         names = dict(zip(law.var, factor.var, strict=True))
         lead = () if folded else options.sample_shape

@@ -87,7 +87,8 @@ def as_node(value: Any) -> Node:
             f"a {type(value).__name__} stands in a loss. Write p.log_prob() for a law, and "
             "Function(net)(x) for a network."
         )
-    raise DataError(f"{value!r} ({type(value).__name__}) cannot stand in a loss.")
+    told = f" A variable is written values({value!r})." if isinstance(value, str) else ""
+    raise DataError(f"{value!r} ({type(value).__name__}) cannot stand in a loss.{told}")
 
 
 @dataclass(frozen=True, eq=False, repr=False)

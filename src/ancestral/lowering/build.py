@@ -12,7 +12,6 @@ from torch import nn
 
 from ancestral.core.axes import Axes, union
 from ancestral.distributions import Law
-from ancestral.losses import Function
 from ancestral.program import instructions as ir
 
 
@@ -81,7 +80,7 @@ class Builder:
         self.steps: list[ir.Step] = []
         self.laws: list[Law] = []
         self.merged: dict[int, tuple[Law, Law]] = {}
-        self.functions: list[Function] = []
+        self.functions: list[Any] = []  # each with what it calls, ``net``
         self.flow: dict[ir.Register, Flow] = {}
         self._known: dict[Hashable, ir.Register] = {}
         self._slots: dict[Hashable, int] = {}
@@ -123,7 +122,7 @@ class Builder:
             self.merged[id(law)] = (self.laws[slot], law)
         return slot
 
-    def function_slot(self, function: Function) -> int:
+    def function_slot(self, function: Any) -> int:
         """The slot of a function."""
         key = ("function", id(function.net))
         if key not in self._slots:
@@ -186,10 +185,10 @@ class Builder:
             ("reduce", how, axis, arg), how, kept, lambda out: ir.Reduce(out, how, found, arg)
         )
 
-    def cut(self, arg: ir.Register) -> ir.Register:
-        """The register of a value with its gradient cut."""
+    def cut(self, arg: ir.Register, flow: Flow | None = None) -> ir.Register:
+        """The register of a value with its gradient cut, which may be said to be missing."""
         return self.emit(
-            ("cut", arg), f"sg[{arg.name}]", arg.axes, lambda out: ir.Cut(out, arg), Flow()
+            ("cut", arg), f"sg[{arg.name}]", arg.axes, lambda out: ir.Cut(out, arg), flow or Flow()
         )
 
 

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
+from ancestral.bijections import Bijection
 from ancestral.core.axes import ROW, Axis, union
 from ancestral.distributions.base import Factor
 from ancestral.losses.node import Node
@@ -54,6 +56,8 @@ class Lowering:
         self.noise: dict[str, ir.Register] = {}
         self.bound: dict[str, ir.Register] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
+        # of each draw of a flow, by its bijection: that of its base, and the log-determinant
+        self.drawn: dict[tuple[ir.Register, int], tuple[ir.Register, ir.Register]] = {}
 
     # -- shared pieces ------------------------------------------------------------------------
     def lower(self, node: Node, scope: Scope) -> Sum:
@@ -97,6 +101,7 @@ class Lowering:
 
     def params(self, factor: Factor, scope: Scope) -> ir.Register:
         """The register of a factor's parameters; its network runs there."""
+        factor = base_of(factor)
         law = factor.law
         conditions = tuple(self.value(c, scope) for c in factor.cond_var)
         slot = self.build.law_slot(law)
@@ -121,15 +126,63 @@ class Lowering:
         params = self.params(factor, scope)
         params = self.build.cut(params) if factor.detached else params
         value = self.value(factor.var[0], scope)
-        slot = self.build.law_slot(factor.law)
-        return self.build.emit(
+        base, log_det = base_of(factor), Sum()
+        if factor.law.pushforward is not None:
+            value, log_det = self.pulled_back(factor, value, scope)
+        slot = self.build.law_slot(base.law)
+        log_p = self.build.emit(
             ("density", slot, value, params),
-            "log " + factor.law.name,
+            "log " + base.law.name,
             union(value.axes, params.axes),
-            lambda out: ir.Density(
-                out, slot, value, params, factor.var[0], self.label(factor, scope)
-            ),
+            lambda out: ir.Density(out, slot, value, params, base.var[0], self.label(base, scope)),
         )
+        return self.build.register(Sum({log_p: 1.0}).plus(log_det))
+
+    # -- flows --------------------------------------------------------------------------------
+    def pushed(self, factor: Factor, z: ir.Register, scope: Scope) -> ir.Register:
+        """The register of a flow's value, from that of its base."""
+        x, log_det = self._transform(factor, z, scope, factor.var[0], inverse=False)
+        self.drawn[x, self._bijection(factor)] = z, log_det
+        return x
+
+    def pulled_back(self, factor: Factor, x: ir.Register, scope: Scope) -> tuple[ir.Register, Sum]:
+        """The register of the base's value, and what the density gains on the way.
+
+        Of the flow's own draw both are known; only a cut to its parameters asks for the inverse.
+        """
+        found = self.drawn.get((x, self._bijection(factor)))
+        if found is not None and not factor.detached:
+            return found[0], Sum({found[1]: -1.0})
+        name = base_of(factor).var[0]
+        z, log_det = self._transform(factor, x, scope, name, inverse=True)
+        return z, Sum({log_det: 1.0})
+
+    def _transform(
+        self, factor: Factor, arg: ir.Register, scope: Scope, name: str, *, inverse: bool
+    ) -> tuple[ir.Register, ir.Register]:
+        """The registers of a bijection's value and log-determinant."""
+        slot, cut, var = self._bijection(factor), factor.detached and inverse, factor.var[0]
+        through = Flow() if cut else Flow(frozenset({("function", slot)}))
+        text = self.label(replace(factor, detached=cut), scope)
+        pair = self.build.emit(
+            ("transform", slot, arg, inverse, cut),
+            name,
+            arg.axes,
+            lambda out: ir.Transform(out, slot, arg, inverse, cut, var, text),
+            self.build.flow[arg] | through,
+        )
+        value, log_det = (
+            self.build.emit(
+                ("part", pair, i), told, arg.axes, partial(ir.Part, pair=pair, index=i)
+            )
+            for i, told in enumerate((name, f"log|det| of {name}"))
+        )
+        return value, log_det
+
+    def _bijection(self, factor: Factor) -> int:
+        """The slot of a flow's bijection."""
+        assert factor.law.pushforward is not None
+        return self.build.function_slot(Map(factor.law.pushforward[1]))
 
     def label(self, factor: Factor, scope: Scope) -> ir.Label:
         """How a factor prints, made when it is read; renamed data by the name it has."""
@@ -139,6 +192,21 @@ class Lowering:
                 if self.build.is_known(("input", r.name), r):
                     names[name] = TEXT.name(r.name)
         return ir.Label(lambda: law_text.factor(factor, TEXT, names))
+
+
+@dataclass(frozen=True)
+class Map:
+    """A bijection as a function of a program."""
+
+    net: Bijection
+
+
+def base_of(factor: Factor) -> Factor:
+    """The factor itself; of a flow its base, whose variable is called ``x.base``."""
+    if factor.law.pushforward is None:
+        return factor
+    names = tuple(f"{v}.base" for v in factor.var)
+    return replace(factor, law=factor.law.pushforward[0], var=names)
 
 
 def label(node: Node) -> ir.Label:

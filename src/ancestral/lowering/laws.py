@@ -7,6 +7,7 @@ from typing import Any
 
 from ancestral.core.axes import COPY, PLAN, ROW, Axis, union
 from ancestral.core.errors import GradientError, OptionError, ScopeError
+from ancestral.distributions import Law
 from ancestral.distributions.base import Factor
 from ancestral.distributions.eager import parents_first
 from ancestral.estimators.base import Estimator
@@ -15,7 +16,7 @@ from ancestral.losses.chain import ClosedForm
 from ancestral.losses.prob import Expectation, LogProb, Prob
 from ancestral.losses.scope import data_names, free
 from ancestral.lowering.build import LOSS, CutPath, Flow, Sum, law_key
-from ancestral.lowering.context import Lowering, Scope, label
+from ancestral.lowering.context import Lowering, Map, Scope, base_of, label
 from ancestral.printing import loss as loss_text
 from ancestral.program import instructions as ir
 
@@ -146,7 +147,7 @@ def _draw(lw: Lowering, node: Expectation, factor: Factor, scope: Scope, row: Ax
         singles = [replace(factor, var=(v,)) for v in factor.var]
         return [Drawn(f, lw.input(f.var[0])) for f in singles]
     params = lw.params(factor, scope)
-    if not law.domains:
+    if not law.is_random:
         out = []
         for own, var in zip(law.var, factor.var, strict=True):
             make = partial(ir.Pick, params=params, key=own)
@@ -165,7 +166,7 @@ def _choice(lw: Lowering, node: Expectation, factor: Factor, scope: Scope) -> Es
     chosen = scope.choices.get(id(law))
     if chosen is None:
         chosen = Estimator() if node.reparam else Score()
-    elif chosen.how == "path" and not law.reparametrised:
+    elif chosen.how == "path" and not law.moves.reparametrised:
         raise GradientError(
             f"Pathwise() for {loss_text.text(node)}: a {law.distribution_name} has no pathwise "
             "derivative. Use Enumerate() or Score(LeaveOneOut(), draws=4)."
@@ -183,7 +184,7 @@ def _key(
     factor: Factor, params: ir.Register, chosen: Estimator, row: Axis | None = None
 ) -> tuple[Any, ...]:
     """What makes two draws draws of one law: law, names, conditions, axes, way of drawing."""
-    how = chosen.how if factor.law.reparametrised else "cut"
+    how = chosen.how if factor.law.moves.reparametrised else "cut"
     how = "table" if chosen.how == "table" else how
     return (law_key(factor.law), factor.var, params, factor.copies, how, row)
 
@@ -231,25 +232,37 @@ def _one_draw(
     own = {row} | ({axis} if axis else set())
     if factor.copies:
         own.add(Axis(factor.copies[0], COPY, factor.copies[1]))
-    slot = lw.build.law_slot(law)
-    noise = _noise_name(lw, var, record.index)
-    path = chosen.how == "path" and law.reparametrised
+    base = base_of(factor)
+    slot = lw.build.law_slot(base.law)
+    noise = _noise_name(lw, var, record.index).replace(var, base.var[0], 1)
+    path = chosen.how == "path" and law.moves.reparametrised
     behind = lw.build.flow[params]
     flow = (
-        behind
-        if path
-        else Flow(cuts=frozenset({CutPath(noise, slot, behind.sources)}) | behind.cuts)
+        behind if path else Flow(cuts=frozenset({_cut_path(lw, law, noise, behind)}) | behind.cuts)
     )
     value = lw.build.emit(
         ("draw", record.index),
         noise,
         union(params.axes, own),
-        lambda out: ir.Draw(out, slot, params, noise, var, not path, lw.label(factor, scope)),
+        lambda out: ir.Draw(
+            out, slot, params, noise, base.var[0], not path, lw.label(base, scope)
+        ),
         flow,
     )
     lw.noise[noise] = value
+    if law.pushforward is not None:
+        value = lw.pushed(factor, value, scope)
+        value = value if path else lw.build.cut(value, flow)
     value = lw.build.cut(value) if factor.detached else value
     return Drawn(factor, value, chosen if chosen.how == "cut" else None, axis, noise)
+
+
+def _cut_path(lw: Lowering, law: Law, noise: str, behind: Flow) -> CutPath:
+    """What a draw without a pathwise gradient hides: its parameters, and its bijection's."""
+    sources = behind.sources
+    if law.pushforward is not None:
+        sources |= {("function", lw.build.function_slot(Map(law.pushforward[1])))}
+    return CutPath(noise, lw.build.law_slot(law), sources)
 
 
 def _noise_name(lw: Lowering, var: str, index: int) -> str:

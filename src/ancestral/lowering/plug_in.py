@@ -63,7 +63,7 @@ def _monte_carlo(node: Node, choices: Choices, *, meant: bool) -> Iterable[Node]
     """The expectations that are estimated; with ``meant``, those with a written number too."""
     choices = _with(node, choices)
     if isinstance(node, Expectation) and (meant or node.draws is None):
-        random = [f for f in node.law.factors if f.law.domains or f.law.is_data]
+        random = [f for f in node.law.factors if f.law.is_random]
         chosen = [choices.get(id(f.law)) for f in random]
         if any(c is None or (c.how != "table" and (meant or c.draws is None)) for c in chosen):
             yield node

@@ -49,7 +49,8 @@ class Names:
         taken: set[str] = set()
         count = 0
         for step in program.steps:
-            if isinstance(step, (ir.Input, ir.Draw, ir.Pick, ir.Table)):
+            of_value = isinstance(step, ir.Part) and step.index == 0
+            if of_value or isinstance(step, (ir.Input, ir.Draw, ir.Pick, ir.Table)):
                 name = printable(step.out.name)
             elif isinstance(step, ir.Params):
                 name = printable(f"θ_{step.out.name}")
@@ -95,6 +96,11 @@ def _list(registers: tuple[ir.Register, ...], names: Names) -> str:
     return ", ".join(names[r] for r in registers)
 
 
+def _transform(step: ir.Transform, names: Names) -> str:
+    f = f"f{'⁻¹' if step.inverse else ''} of {step.text}"
+    return f"{f} at {names[step.arg]}, with log|det|" + (", parameters cut" if step.cut else "")
+
+
 def _linear(step: ir.Linear, names: Names) -> str:
     out = ""
     for c, r in step.terms:
@@ -121,6 +127,8 @@ LINES: dict[type, Callable[[Any, Names], str]] = {
     ir.Density: lambda s, n: f"log {n.law(s.params, [n.short(s.value)])}",
     ir.Closed: _divergence,
     ir.Call: lambda s, n: f"{s.text}",
+    ir.Transform: _transform,
+    ir.Part: lambda s, n: f"{('value', 'log|det|')[s.index]} of {n[s.pair]}",
     ir.Slope: lambda s, n: f"{s.text}",
     ir.Push: lambda s, n: f"{s.text}",
     ir.Elementwise: _elementwise,

@@ -123,6 +123,28 @@ class Call(Step):
 
 
 @dataclass(frozen=True, eq=False)
+class Transform(Step):
+    """A bijection, or its inverse, at a point: the pair of the value and the log-determinant,
+    which is summed over the event. With ``cut`` no gradient reaches its parameters.
+    """
+
+    fn: int
+    arg: Register
+    inverse: bool
+    cut: bool
+    var: str
+    text: Label
+
+
+@dataclass(frozen=True, eq=False)
+class Part(Step):
+    """One of a pair: the value (0), or the log-determinant (1)."""
+
+    pair: Register
+    index: int
+
+
+@dataclass(frozen=True, eq=False)
 class Slope(Step):
     """The derivative of a scalar function at a point, with respect to one argument."""
 

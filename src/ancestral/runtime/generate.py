@@ -23,7 +23,8 @@ from ancestral.runtime.operands import NUMBER, Code, Known, NotInlineError, Oper
 from ancestral.runtime.rules import value_event
 from ancestral.runtime.run import ParamSet, Run
 from ancestral.runtime.source import NoiseOf, Source
-from ancestral.runtime.writer import Names, Writer, literal
+from ancestral.runtime.transform import text_of_part, text_of_transform
+from ancestral.runtime.writer import Names, Writer, literal, summed
 
 
 def generate(run: Run) -> Source:
@@ -173,20 +174,7 @@ def _density(w: Writer, step: ir.Density) -> None:
         x = Code(ast.Name(text, ast.Load()), ((), shape, w.run.values[step.value].dtype))
     text = w.inlined(law.moves.log_density, [x], w.params(step.params, axes))
     event = len(shape) - law.moves.value_dims
-    w.put(step.out, "t", _summed(text, len(axes), event))
-
-
-def _summed(text: str, axes: int, event: int) -> str:
-    """The sum over event axes, which stand last; a sign is left to the sum, which is smaller."""
-    if event == 0:
-        return text
-    negated = ast.parse(text, mode="eval").body
-    if isinstance(negated, ast.UnaryOp) and isinstance(negated.op, ast.USub):
-        return f"-{_summed(ast.unparse(negated.operand), axes, event)}"
-    simple = isinstance(negated, (ast.Name, ast.Call, ast.Attribute, ast.Subscript))
-    text = text if simple else f"({text})"
-    dims = ", ".join(str(i) for i in range(axes, axes + event))
-    return f"{text}.sum({dims if event == 1 else f'({dims})'})"
+    w.put(step.out, "t", summed(text, len(axes), event))
 
 
 def _closed(w: Writer, step: ir.Closed) -> None:
@@ -210,7 +198,7 @@ def _closed(w: Writer, step: ir.Closed) -> None:
     if shape != (*lead, *span):
         sizes = [*(w.size(a) for a in axes[len(axes) - len(lead) :]), *map(str, span)]
         text = f"({text}).expand({', '.join(sizes)})" if sizes else text
-    w.put(step.out, "t", _summed(text, len(lead), len(span)))
+    w.put(step.out, "t", summed(text, len(lead), len(span)))
 
 
 def _call(w: Writer, step: ir.Call) -> None:
@@ -312,7 +300,7 @@ def _reduce(w: Writer, step: ir.Reduce) -> None:
 def _norm(w: Writer, step: ir.Norm) -> None:
     name, axes, event = w.text(step.arg), len(step.out.axes), len(w.shape(step.arg))
     if step.squared:
-        w.put(step.out, "t", _summed(f"{name}.square()", axes, event))
+        w.put(step.out, "t", summed(f"{name}.square()", axes, event))
         return
     flat = f"{name}.flatten({axes})" if event else f"{name}[..., None]"
     w.put(step.out, "t", f"torch.linalg.vector_norm({flat}, dim=-1)")
@@ -371,6 +359,8 @@ RULES: dict[type, Callable[[Writer, Any], None]] = {
     ir.Density: _density,
     ir.Closed: _closed,
     ir.Call: _call,
+    ir.Transform: text_of_transform,
+    ir.Part: text_of_part,
     ir.Slope: _slope,
     ir.Push: _push,
     ir.Elementwise: _elementwise,

@@ -231,6 +231,8 @@ class _Frame:
         base = self.value(node.value)
         if isinstance(base, Known):
             return Known(getattr(base.value, node.attr))
+        if node.attr == "dtype" and base.kind not in (None, NUMBER):
+            return Known(base.kind[-1])
         return Code(ast.Attribute(base.node, node.attr, ast.Load()))
 
     def group(self, node: ast.Tuple) -> Operand:
@@ -254,9 +256,11 @@ class _Frame:
         if isinstance(node.func, ast.Attribute):
             base = self.value(node.func.value)
             if isinstance(base, Code):
-                if node.func.attr == "to" and base.kind is not None and len(args) == 1:
-                    if args[0] == Known(base.kind[-1]):
-                        return base
+                known = base.kind not in (None, NUMBER)
+                if known and node.func.attr == "is_floating_point":
+                    return Known(base.kind[-1].is_floating_point)
+                if known and node.func.attr == "to" and args == [Known(base.kind[-1])]:
+                    return base
                 return Code(
                     _call(ast.Attribute(base.node, node.func.attr, ast.Load()), args, named)
                 )
@@ -277,8 +281,6 @@ class _Frame:
             return args[0]
         kinds = [a.kind for a in args if isinstance(a, Code)]
         if len(kinds) == len(args) > 1 and None not in kinds:
-            if function is torch.result_type and len({k[-1] for k in kinds}) == 1:
-                return Known(kinds[0][-1])
             if function is torch.broadcast_tensors and len(set(kinds)) == 1:
                 return Known(tuple(args))
         known = all(isinstance(a, Known) for a in (*args, *named.values()))

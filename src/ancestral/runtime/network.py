@@ -36,7 +36,7 @@ class Network:
         hooks = law._forward_hooks, law._forward_pre_hooks
         backward_hooks = law._backward_hooks, law._backward_pre_hooks
         self.hooks: tuple[Mapping[int, Any], ...] = (*hooks, *backward_hooks)
-        self.in_order = not law.domains
+        self.in_order = not law.is_random
         kept = type(law).forward is Law.forward and type(law).split_output is Law.split_output
         own = not kept or self.in_order
         self.is_bare = not own and not any(self.hooks)

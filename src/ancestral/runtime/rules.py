@@ -14,8 +14,10 @@ from ancestral.distributions.layout import span_shape, spanned
 from ancestral.distributions.network import check_rows, failed
 from ancestral.distributions.noise import draw_noise
 from ancestral.program import instructions as ir
+from ancestral.runtime.batch import folded, sizes_of, unfolded
 from ancestral.runtime.derivatives import push, slope
 from ancestral.runtime.run import ParamSet, Run, wrong_noise
+from ancestral.runtime.transform import part, transform
 
 
 def _together(run: Run, registers: tuple[ir.Register, ...], axes: Axes) -> list[Tensor]:
@@ -51,7 +53,7 @@ def _params(step: ir.Params, run: Run) -> ParamSet:
     conditions = [run.values[r] for r in step.conditions]
     if conditions:
         conditions = fold(conditions, [r.axes for r in step.conditions], axes)
-    sizes = _sizes_of(run, step.conditions, axes)
+    sizes = sizes_of(run, step.conditions, axes)
     batch = math.prod(sizes)
     names = [r.name for r in step.conditions]
     try:
@@ -112,14 +114,6 @@ def _event_of(
 
 def _has_rows(law: Any, key: str) -> bool:
     return key not in law.given or key in law.bound
-
-
-def _sizes_of(run: Run, registers: tuple[ir.Register, ...], axes: Axes) -> tuple[int, ...]:
-    known = dict(zip(axes, run.sizes(axes), strict=True))
-    for r in registers:
-        for axis, size in zip(r.axes, run.values[r].shape, strict=False):
-            known[axis] = size
-    return tuple(known.values())
 
 
 def _pick(step: ir.Pick, run: Run) -> Tensor:
@@ -210,12 +204,12 @@ def _closed(step: ir.Closed, run: Run) -> Tensor:
 
 
 def _call(step: ir.Call, run: Run) -> Tensor:
-    args, sizes = _folded(step.args, step.out.axes, run)
-    return _unfolded(step, _applied(step, run, args), sizes)
+    args, sizes = folded(step.args, step.out.axes, run)
+    return unfolded(step, _applied(step, run, args), sizes)
 
 
 def _slope(step: ir.Slope, run: Run) -> Tensor:
-    args, sizes = _folded(step.args, step.out.axes, run)
+    args, sizes = folded(step.args, step.out.axes, run)
 
     def one_number_per_row(*point: Tensor) -> Tensor:
         y = _applied(step, run, list(point))
@@ -226,11 +220,11 @@ def _slope(step: ir.Slope, run: Run) -> Tensor:
             )
         return y
 
-    return _unfolded(step, slope(one_number_per_row, args, step.wrt), sizes)
+    return unfolded(step, slope(one_number_per_row, args, step.wrt), sizes)
 
 
 def _push(step: ir.Push, run: Run) -> Tensor:
-    every, sizes = _folded((*step.args, *step.along), step.out.axes, run)
+    every, sizes = folded((*step.args, *step.along), step.out.axes, run)
     args = every[: len(step.args)]
     along = [  # a number stands for a constant direction
         v.reshape(-1, *(1,) * (a.dim() - 1)).to(a.dtype).expand_as(a) if v.dim() == 1 else v
@@ -241,15 +235,7 @@ def _push(step: ir.Push, run: Run) -> Tensor:
         out = push(net, args, along)
     except RuntimeError as error:
         raise failed(step.text, [r.name for r in step.args], args, error) from error
-    return _unfolded(step, out, sizes)
-
-
-def _folded(
-    registers: tuple[ir.Register, ...], axes: Axes, run: Run
-) -> tuple[list[Tensor], tuple[int, ...]]:
-    """Values with one batch axis, and the sizes that it stands for."""
-    args = fold([run.values[r] for r in registers], [r.axes for r in registers], axes)
-    return args, _sizes_of(run, registers, axes)
+    return unfolded(step, out, sizes)
 
 
 def _applied(step: ir.Call | ir.Slope, run: Run, args: list[Tensor]) -> Tensor:
@@ -258,17 +244,6 @@ def _applied(step: ir.Call | ir.Slope, run: Run, args: list[Tensor]) -> Tensor:
     except RuntimeError as error:
         raise failed(step.text, [r.name for r in step.args], args, error) from error
     return out
-
-
-def _unfolded(step: Any, out: Tensor, sizes: tuple[int, ...]) -> Tensor:
-    batch = math.prod(sizes)
-    if not isinstance(out, Tensor) or out.dim() == 0 or out.shape[0] != batch:
-        shape = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
-        raise ShapeError(
-            f"{step.text} returned {shape} for {batch} rows. A function must return a tensor "
-            "whose first axis is the rows."
-        )
-    return unfold(out, sizes) if step.out.axes else out[0]
 
 
 OPS: dict[str, Callable[..., Tensor]] = {
@@ -370,6 +345,8 @@ RULES: dict[type, Callable[[Any, Run], Any]] = {
     ir.Density: _density,
     ir.Closed: _closed,
     ir.Call: _call,
+    ir.Transform: transform,
+    ir.Part: part,
     ir.Slope: _slope,
     ir.Push: _push,
     ir.Elementwise: _elementwise,

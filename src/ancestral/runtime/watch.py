@@ -53,6 +53,8 @@ class Watch:
             finite(f"log {step.text}", value)
         elif isinstance(step, ir.Closed):
             finite(str(step.text), value)
+        elif isinstance(step, ir.Transform):
+            self._transform(run, step, value)
         elif isinstance(step, ir.Call):
             finite(str(step.text), value)
         elif isinstance(step, ir.Number):
@@ -176,6 +178,23 @@ class Watch:
             f"Make the network return {event}, or give {step.var} the event shape {wanted}, "
             "rows in front."
         )
+
+    def _transform(self, run: Run, step: ir.Transform, pair: tuple[Tensor, Tensor]) -> None:
+        if not step.inverse:
+            finite(f"the draw {step.out.name} from {step.text}", pair[0])
+            finite(f"log|det| at the draw {step.out.name} from {step.text}", pair[1])
+            return
+        x, f = run.values[step.arg], run.program.functions[step.fn].net
+        low, high = f.codomain
+        holds = (x >= low) & (x <= high)
+        if pair[0].shape == x.shape:
+            holds &= torch.isfinite(pair[0])
+        if not bool(holds.all()):
+            raise SupportError(
+                f"log {step.text}: {step.var} must be a value that the flow reaches, between "
+                f"{low:g} and {high:g}, got {worst(x, holds)} at {first(holds)}. Scale the data "
+                "into it, or end the flow with a bijection that reaches all of them."
+            )
 
     def _draw(self, run: Run, step: ir.Draw) -> None:
         event = _event(run.program.laws[step.law], run.values[step.params], step.params)

@@ -222,3 +222,16 @@ def literal(operand: Operand) -> str:
     if isinstance(operand, Known) and isinstance(operand.value, dict):
         return "{" + ", ".join(f"{k!r}: {literal(v)}" for k, v in operand.value.items()) + "}"
     return ast.unparse(ast.fix_missing_locations(ast.Expression(code(operand))))
+
+
+def summed(text: str, axes: int, event: int) -> str:
+    """The sum over event axes, which stand last; a sign is left to the sum, which is smaller."""
+    if event == 0:
+        return text
+    negated = ast.parse(text, mode="eval").body
+    if isinstance(negated, ast.UnaryOp) and isinstance(negated.op, ast.USub):
+        return f"-{summed(ast.unparse(negated.operand), axes, event)}"
+    simple = isinstance(negated, (ast.Name, ast.Call, ast.Attribute, ast.Subscript))
+    text = text if simple else f"({text})"
+    dims = ", ".join(str(i) for i in range(axes, axes + event))
+    return f"{text}.sum({dims if event == 1 else f'({dims})'})"
