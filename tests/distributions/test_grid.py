@@ -117,7 +117,7 @@ def test_functions_that_a_law_lacks_are_refused(family):
         }
         for move, ask in asked.items():
             if hasattr(law.moves, move):
-                assert ask().isfinite().any()
+                assert not ask().isnan().any()  # of the last count log_sf is -inf
             else:
                 with pytest.raises((DensityError, SamplingError), match=law.distribution_name):
                     ask()

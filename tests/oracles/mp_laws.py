@@ -12,6 +12,8 @@ from typing import Any
 
 from mpmath import mp
 
+from tests.oracles import mp_tails
+
 mp.dps = 50
 
 Number = Any
@@ -121,6 +123,19 @@ def _gamma_log_prob(x: Number, concentration: Number, rate: Number) -> Number:
 def _gamma_entropy(concentration: Number, rate: Number) -> Number:
     a = concentration
     return a - mp.log(rate) + mp.loggamma(a) + (1 - a) * mp.psi(0, a)
+
+
+def tails(pair: Callable[..., tuple[Number, Number]]) -> dict[str, Callable[..., Number]]:
+    """Both distribution functions, which are computed together."""
+    return {"log_cdf": lambda **p: pair(**p)[0], "log_sf": lambda **p: pair(**p)[1]}
+
+
+def _student_tails(x: Number, df: Number, loc: Number, scale: Number) -> tuple[Number, Number]:
+    square = ((x - loc) / scale) ** 2
+    on, off = df / (df + square), square / (df + square)
+    tail = mp_tails.log_beta_tails(df / 2, mp.mpf(1) / 2, on, off)[0] - mp.log(2)
+    pair = tail, mp.log1p(-mp.exp(tail))
+    return pair if x < loc else pair[::-1]
 
 
 def _scaled(
@@ -461,7 +476,13 @@ LAWS: dict[str, Reference] = {
     "Gamma": Reference(
         {"concentration": positive, "rate": positive},
         lambda r, p: near_gamma(r, p["concentration"]) / p["rate"],
-        {"log_prob": _gamma_log_prob, "entropy": _gamma_entropy},
+        {
+            "log_prob": _gamma_log_prob,
+            **tails(
+                lambda x, concentration, rate: mp_tails.log_gamma_tails(concentration, rate * x)
+            ),
+            "entropy": _gamma_entropy,
+        },
     ),
     "InverseGamma": Reference(
         {"concentration": positive, "rate": positive},
@@ -469,6 +490,11 @@ LAWS: dict[str, Reference] = {
         {
             "log_prob": lambda x, concentration, rate: (
                 _gamma_log_prob(1 / x, concentration, rate) - 2 * mp.log(x)
+            ),
+            **tails(
+                lambda x, concentration, rate: mp_tails.log_gamma_tails(concentration, rate / x)[
+                    ::-1
+                ]
             ),
             "entropy": lambda concentration, rate: (
                 concentration
@@ -481,13 +507,21 @@ LAWS: dict[str, Reference] = {
     "Beta": Reference(
         {"concentration1": positive, "concentration0": positive},
         _near_beta,
-        {"log_prob": _beta_log_prob, "entropy": _beta_entropy},
+        {
+            "log_prob": _beta_log_prob,
+            **tails(
+                lambda x, concentration1, concentration0: mp_tails.log_beta_tails(
+                    concentration1, concentration0, x, 1 - x
+                )
+            ),
+            "entropy": _beta_entropy,
+        },
         valid=lambda p: 0 < p["x"] < 1,
     ),
     "StudentT": Reference(
         {"df": lambda r: 10 ** r.uniform(-3, 10), **LOC_SCALE},
         lambda r, p: p["loc"] + p["scale"] * r.choice([-1, 1]) * 10 ** r.uniform(-6, 4),
-        {"log_prob": _student_log_prob, "entropy": _student_entropy},
+        {"log_prob": _student_log_prob, **tails(_student_tails), "entropy": _student_entropy},
     ),
     "Kumaraswamy": Reference(
         {"concentration1": positive, "concentration0": positive},

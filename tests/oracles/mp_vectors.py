@@ -7,8 +7,17 @@ from typing import Any
 
 from mpmath import mp
 
-from tests.oracles import mp_laws
-from tests.oracles.mp_laws import Number, Reference, Row, logit, positive, probability, simplex
+from tests.oracles import mp_laws, mp_tails
+from tests.oracles.mp_laws import (
+    Number,
+    Reference,
+    Row,
+    logit,
+    positive,
+    probability,
+    simplex,
+    tails,
+)
 
 Functions = Mapping[str, Callable[..., Number]]
 
@@ -145,6 +154,22 @@ def _negative_binomial(x: Number, total_count: Number, **p: Number) -> Number:
     return log_rising(x, total_count) + total_count * off + x * on
 
 
+def _poisson_tails(x: Number, rate: Number) -> tuple[Number, Number]:
+    return mp_tails.log_gamma_tails(mp.floor(x) + 1, rate)[::-1]
+
+
+def _binomial_tails(x: Number, total_count: Number, **p: Number) -> tuple[Number, Number]:
+    k, (on, off) = mp.floor(x), (mp.exp(v) for v in log_odds_pair(**p))
+    if k >= mp.floor(total_count):
+        return mp.mpf(0), -mp.inf
+    return mp_tails.log_beta_tails(total_count - k, k + 1, off, on)
+
+
+def _negative_tails(x: Number, total_count: Number, **p: Number) -> tuple[Number, Number]:
+    on, off = (mp.exp(v) for v in log_odds_pair(**p))
+    return mp_tails.log_beta_tails(total_count, mp.floor(x) + 1, off, on)
+
+
 def _grades(loc: Number, cutpoints: list[Number]) -> list[Number]:
     """Log probabilities, from factors without cancellation."""
     d = [c - loc for c in cutpoints]
@@ -254,14 +279,22 @@ LAWS: dict[str, Reference] = {
     "Poisson": Reference(
         {"rate": positive},
         lambda r, p: count_near(r, p["rate"], p["rate"] ** 0.5),
-        {"log_prob": lambda x, rate: x * mp.log(rate) - rate - mp.loggamma(x + 1)},
+        {
+            "log_prob": lambda x, rate: x * mp.log(rate) - rate - mp.loggamma(x + 1),
+            **tails(_poisson_tails),
+        },
     ),
     **_both("Geometric", lambda r, p: count_near(r, min(1 / odds(p), 1e6), 1.0), _geometric()),
-    **_both("Binomial", of_binomial, {"log_prob": _binomial}, total_count=whole),
+    **_both(
+        "Binomial",
+        of_binomial,
+        {"log_prob": _binomial, **tails(_binomial_tails)},
+        total_count=whole,
+    ),
     **_both(
         "NegativeBinomial",
         of_negative_binomial,
-        {"log_prob": _negative_binomial},
+        {"log_prob": _negative_binomial, **tails(_negative_tails)},
         total_count=positive,
     ),
     "OrderedLogistic": Reference(

@@ -22,6 +22,8 @@ from ancestral.distributions.gamma_function import (
     stirling_error,
 )
 from ancestral.distributions.implicit import attach
+from ancestral.distributions.incomplete_beta import log_beta_tails, log_odds_of_rank
+from ancestral.distributions.incomplete_gamma import log_of
 from ancestral.distributions.law import Law, Parameter, Params
 from ancestral.distributions.noise import as_noise
 from ancestral.distributions.normal import Normal
@@ -122,6 +124,25 @@ class Beta(Law):
         return result_like(torch.where(inside, out, edge), x, concentration1, concentration0)
 
     @staticmethod
+    def log_cdf(x: Tensor, concentration1: Any, concentration0: Any) -> Tensor:
+        r""":math:`\log I_x(\alpha, \beta)`."""
+        out = _log_tails(x, concentration1, concentration0)[0]
+        return result_like(out, x, concentration1, concentration0)
+
+    @staticmethod
+    def log_sf(x: Tensor, concentration1: Any, concentration0: Any) -> Tensor:
+        r""":math:`\log I_{1-x}(\beta, \alpha)`."""
+        out = _log_tails(x, concentration1, concentration0)[1]
+        return result_like(out, x, concentration1, concentration0)
+
+    @staticmethod
+    def icdf(u: Tensor, concentration1: Any, concentration0: Any) -> Tensor:
+        r"""x with :math:`I_x(\alpha, \beta) = u`."""
+        rank, a, b = double(u), double(concentration1), double(concentration0)
+        out = log_odds_of_rank(a, b, rank, 1.0 - rank).sigmoid()
+        return result_like(out, u, concentration1, concentration0)
+
+    @staticmethod
     def mean_of(concentration1: Any, concentration0: Any) -> Any:
         r""":math:`\alpha/(\alpha+\beta)`."""
         return concentration1 / (concentration1 + concentration0)
@@ -145,6 +166,12 @@ class Beta(Law):
         second = (a - 1.0) * digamma_error(a) + (b - 1.0) * digamma_error(b)
         out = leading + first + second - (n - 2.0) * digamma_error(n)
         return result_like(out, concentration1, concentration0)
+
+
+def _log_tails(x: Tensor, concentration1: Any, concentration0: Any) -> tuple[Tensor, Tensor]:
+    y = double(x).clamp(0.0, 1.0)
+    on, off = (y, log_of(y)), (1.0 - y, log_of(1.0 - y))
+    return log_beta_tails(double(concentration1), double(concentration0), on, off)
 
 
 def _at_edge(x: Tensor, a: Tensor, b: Tensor) -> Tensor:

@@ -15,8 +15,10 @@ from ancestral.distributions.constraints import (
     up_to,
     whole,
 )
+from ancestral.distributions.count_search import first_count
 from ancestral.distributions.gamma_function import double, result_like
 from ancestral.distributions.geometric import log_probabilities, probabilities
+from ancestral.distributions.incomplete_beta import log_beta_tails
 from ancestral.distributions.law import Law, Parameter, Params
 from ancestral.distributions.noise import as_noise
 from ancestral.distributions.saddle_point import log_binomial
@@ -106,6 +108,30 @@ class Binomial(Law):
         return result_like(torch.where(inside, out, -torch.inf), x, total_count, probs, logits)
 
     @staticmethod
+    def log_cdf(x: Tensor, total_count: Any, probs: Any = None, logits: Any = None) -> Tensor:
+        r""":math:`\log I_{1-\pi}(n-k, k+1)` with :math:`k = \lfloor x\rfloor`."""
+        out = _log_tails(double(x), double(total_count), probs, logits)[0]
+        return result_like(out, x, total_count, probs, logits)
+
+    @staticmethod
+    def log_sf(x: Tensor, total_count: Any, probs: Any = None, logits: Any = None) -> Tensor:
+        r""":math:`\log I_\pi(k+1, n-k)`."""
+        out = _log_tails(double(x), double(total_count), probs, logits)[1]
+        return result_like(out, x, total_count, probs, logits)
+
+    @staticmethod
+    def icdf(u: Tensor, total_count: Any, probs: Any = None, logits: Any = None) -> Tensor:
+        """By search for the first count whose rank is at least u."""
+        n = double(total_count)
+        on, off = probabilities(probs, logits)
+        with torch.no_grad():
+            out = first_count(
+                lambda k: _log_tails(k, n, probs, logits), double(u), n * on, n * on * off
+            )
+        out = torch.minimum(out, n)
+        return result_like(out, u, total_count, probs, logits)
+
+    @staticmethod
     def mean_of(total_count: Any, probs: Any = None, logits: Any = None) -> Any:
         r""":math:`n\pi`."""
         out = double(total_count) * probabilities(probs, logits)[0]
@@ -116,6 +142,18 @@ class Binomial(Law):
         r""":math:`n\pi(1-\pi)`."""
         on, off = probabilities(probs, logits)
         return result_like(double(total_count) * on * off, total_count, probs, logits)
+
+
+def _log_tails(x: Tensor, n: Tensor, probs: Any, logits: Any) -> tuple[Tensor, Tensor]:
+    """log P(X <= x) and log P(X > x)."""
+    count, n = torch.broadcast_tensors(x.floor(), n.detach())
+    inside = (count >= 0) & (count < n)
+    some, rest = torch.where(inside, count, 0.0), torch.where(inside, n - count, 1.0)
+    on, off = probabilities(probs, logits)
+    log_on, log_off = log_probabilities(probs, logits)
+    below, above = log_beta_tails(rest, some + 1.0, (off, log_off), (on, log_on))
+    low, high = torch.where(count < 0, -torch.inf, 0.0), torch.where(count < 0, 0.0, -torch.inf)
+    return torch.where(inside, below, low), torch.where(inside, above, high)
 
 
 def draw_binomial(n: Tensor, pi: Tensor, generator: Generator = None) -> Tensor:

@@ -20,6 +20,7 @@ from ancestral.distributions.gamma_function import (
     stirling_error,
 )
 from ancestral.distributions.implicit import attach
+from ancestral.distributions.incomplete_gamma import log_gamma_tails, log_of, log_of_rank
 from ancestral.distributions.law import Law, Parameter, Params
 from ancestral.distributions.noise import as_noise
 from ancestral.distributions.normal import Normal
@@ -95,6 +96,23 @@ class Gamma(Law):
         return result_like(log_gamma_density(x, concentration, rate), x, concentration, rate)
 
     @staticmethod
+    def log_cdf(x: Tensor, concentration: Any, rate: Any) -> Tensor:
+        r""":math:`\log P(\alpha, \beta x)`."""
+        return result_like(_log_tails(x, concentration, rate)[0], x, concentration, rate)
+
+    @staticmethod
+    def log_sf(x: Tensor, concentration: Any, rate: Any) -> Tensor:
+        r""":math:`\log Q(\alpha, \beta x)`."""
+        return result_like(_log_tails(x, concentration, rate)[1], x, concentration, rate)
+
+    @staticmethod
+    def icdf(u: Tensor, concentration: Any, rate: Any) -> Tensor:
+        r"""x with :math:`P(\alpha, \beta x) = u`."""
+        rank = double(u)
+        out = (log_of_rank(double(concentration), rank, 1.0 - rank) - double(rate).log()).exp()
+        return result_like(out, u, concentration, rate)
+
+    @staticmethod
     def mean_of(concentration: Any, rate: Any) -> Any:
         r""":math:`\alpha/\beta`."""
         return concentration / rate
@@ -129,6 +147,11 @@ def implicit_gamma(noise: Tensor, concentration: Any) -> Tensor:
         return noise
     slope = torch._standard_gamma_grad(as_noise(concentration, noise.shape, noise), noise)
     return attach(noise, (concentration, slope))
+
+
+def _log_tails(x: Tensor, concentration: Any, rate: Any) -> tuple[Tensor, Tensor]:
+    y, b = double(x).clamp(min=0.0), double(rate)
+    return log_gamma_tails(double(concentration), b * y, b.log() + log_of(y))
 
 
 def log_gamma_density(x: Any, concentration: Any, rate: Any) -> Tensor:

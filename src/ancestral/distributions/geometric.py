@@ -95,6 +95,16 @@ class Geometric(Law):
         return result_like(failures * log_probabilities(probs, logits)[1], x, probs, logits)
 
     @staticmethod
+    def icdf(u: Tensor, probs: Any = None, logits: Any = None) -> Tensor:
+        r"""The first k with :math:`(k+1)\log(1-\pi) \le \log(1-u)`."""
+        wanted, log_off = torch.log1p(-double(u)), log_probabilities(probs, logits)[1]
+        near = (wanted / log_off.clamp(max=-1e-300)).ceil().detach()  # to rounding, k + 1
+        k = near - 2.0
+        for step in (-1.0, 0.0, 1.0):
+            k = torch.where((near + step) * log_off > wanted, near + step, k)
+        return result_like(k.clamp(min=0.0), u, probs, logits)
+
+    @staticmethod
     def mean_of(probs: Any = None, logits: Any = None) -> Any:
         r""":math:`(1-\pi)/\pi`."""
         return result_like(odds_against(probs, logits), probs, logits)

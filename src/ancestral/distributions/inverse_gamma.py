@@ -20,6 +20,7 @@ from ancestral.distributions.gamma_function import (
     result_like,
     stirling_error,
 )
+from ancestral.distributions.incomplete_gamma import log_gamma_tails, log_of_rank
 from ancestral.distributions.law import Law, Parameter, Params
 from ancestral.distributions.normal import Normal
 
@@ -107,6 +108,23 @@ class InverseGamma(Law):
         return result_like(torch.where(y > 0, out, -torch.inf), x, concentration, rate)
 
     @staticmethod
+    def log_cdf(x: Tensor, concentration: Any, rate: Any) -> Tensor:
+        r""":math:`\log Q(\alpha, \beta/x)`."""
+        return result_like(_log_tails(x, concentration, rate)[1], x, concentration, rate)
+
+    @staticmethod
+    def log_sf(x: Tensor, concentration: Any, rate: Any) -> Tensor:
+        r""":math:`\log P(\alpha, \beta/x)`."""
+        return result_like(_log_tails(x, concentration, rate)[0], x, concentration, rate)
+
+    @staticmethod
+    def icdf(u: Tensor, concentration: Any, rate: Any) -> Tensor:
+        r"""x with :math:`Q(\alpha, \beta/x) = u`."""
+        rank = double(u)
+        out = (double(rate).log() - log_of_rank(double(concentration), 1.0 - rank, rank)).exp()
+        return result_like(out, u, concentration, rate)
+
+    @staticmethod
     def mean_of(concentration: Any, rate: Any) -> Any:
         r""":math:`\beta/(\alpha-1)`, infinite unless :math:`\alpha > 1`."""
         a = double(concentration)
@@ -130,6 +148,13 @@ class InverseGamma(Law):
         leading = HALF_LOG_TWO_PI + 0.5 - 1.5 * a.log() + 0.5 / a
         rest = stirling_error(a) + (1.0 + a) * digamma_error(a)
         return result_like(leading + rest + double(rate).log(), concentration, rate)
+
+
+def _log_tails(x: Tensor, concentration: Any, rate: Any) -> tuple[Tensor, Tensor]:
+    y, b = double(x).clamp(min=0.0), double(rate)
+    inside = torch.where(y > 0, y, 1.0)
+    reciprocal = torch.where(y > 0, b / inside, torch.inf)
+    return log_gamma_tails(double(concentration), reciprocal, b.log() - inside.log())
 
 
 # a divergence does not see a map of the values

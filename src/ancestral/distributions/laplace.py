@@ -83,6 +83,12 @@ class Laplace(Law):
         return _log_below((loc - x) / scale)
 
     @staticmethod
+    def icdf(u: Tensor, loc: Any, scale: Any) -> Tensor:
+        r""":math:`\mu + b\log 2u` below the median, the mirror image above it."""
+        tail = torch.minimum(u, 1.0 - u)
+        return loc + scale * torch.copysign((2.0 * tail).log(), u - 0.5)
+
+    @staticmethod
     def mean_of(loc: Any, scale: Any) -> Any:
         r""":math:`\mu`."""
         return loc

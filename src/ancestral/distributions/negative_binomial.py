@@ -15,8 +15,10 @@ from ancestral.distributions.constraints import (
     probability_below_one,
     whole,
 )
+from ancestral.distributions.count_search import first_count
 from ancestral.distributions.gamma_function import double, result_like
 from ancestral.distributions.geometric import log_probabilities, odds_against, probabilities
+from ancestral.distributions.incomplete_beta import log_beta_tails
 from ancestral.distributions.law import Law, Parameter, Params
 from ancestral.distributions.noise import as_noise
 from ancestral.distributions.saddle_point import log_negative_binomial
@@ -101,6 +103,29 @@ class NegativeBinomial(Law):
         return result_like(out, x, total_count, probs, logits)
 
     @staticmethod
+    def log_cdf(x: Tensor, total_count: Any, probs: Any = None, logits: Any = None) -> Tensor:
+        r""":math:`\log I_{1-\pi}(r, k+1)` with :math:`k = \lfloor x\rfloor`."""
+        out = _log_tails(double(x), double(total_count), probs, logits)[0]
+        return result_like(out, x, total_count, probs, logits)
+
+    @staticmethod
+    def log_sf(x: Tensor, total_count: Any, probs: Any = None, logits: Any = None) -> Tensor:
+        r""":math:`\log I_\pi(k+1, r)`."""
+        out = _log_tails(double(x), double(total_count), probs, logits)[1]
+        return result_like(out, x, total_count, probs, logits)
+
+    @staticmethod
+    def icdf(u: Tensor, total_count: Any, probs: Any = None, logits: Any = None) -> Tensor:
+        """By search for the first count whose rank is at least u."""
+        r, odds = double(total_count), 1.0 / odds_against(probs, logits)
+        mean, scale = r * odds, 1.0 + odds
+        with torch.no_grad():
+            out = first_count(
+                lambda k: _log_tails(k, r, probs, logits), double(u), mean, mean * scale, scale
+            )
+        return result_like(out, u, total_count, probs, logits)
+
+    @staticmethod
     def mean_of(total_count: Any, probs: Any = None, logits: Any = None) -> Any:
         r""":math:`r\pi/(1-\pi)`."""
         out = double(total_count) / odds_against(probs, logits)
@@ -111,3 +136,14 @@ class NegativeBinomial(Law):
         r""":math:`r\pi/(1-\pi)^2`."""
         odds = 1.0 / odds_against(probs, logits)
         return result_like(double(total_count) * odds * (1.0 + odds), total_count, probs, logits)
+
+
+def _log_tails(x: Tensor, r: Tensor, probs: Any, logits: Any) -> tuple[Tensor, Tensor]:
+    """log P(X <= x) and log P(X > x)."""
+    inside = (x >= 0) & (x < torch.inf)
+    count = torch.where(inside, x.floor(), 0.0)
+    on, off = probabilities(probs, logits)
+    log_on, log_off = log_probabilities(probs, logits)
+    below, above = log_beta_tails(r, count + 1.0, (off, log_off), (on, log_on))
+    low, high = torch.where(x < 0, -torch.inf, 0.0), torch.where(x < 0, 0.0, -torch.inf)
+    return torch.where(inside, below, low), torch.where(inside, above, high)

@@ -9,7 +9,9 @@ from torch import Tensor
 
 from ancestral.core.rng import Generator
 from ancestral.distributions.constraints import Constraint, positive, whole
+from ancestral.distributions.count_search import first_count
 from ancestral.distributions.gamma_function import deviance, double, result_like
+from ancestral.distributions.incomplete_gamma import log_gamma_tails
 from ancestral.distributions.law import Law, Parameter, Params
 from ancestral.distributions.noise import as_noise
 from ancestral.distributions.saddle_point import log_poisson
@@ -74,6 +76,23 @@ class Poisson(Law):
         return result_like(log_poisson(double(x), mean, mean.log()), x, rate)
 
     @staticmethod
+    def log_cdf(x: Tensor, rate: Any) -> Tensor:
+        r""":math:`\log Q(\lfloor x\rfloor + 1, \lambda)`."""
+        return result_like(_log_tails(double(x), double(rate))[0], x, rate)
+
+    @staticmethod
+    def log_sf(x: Tensor, rate: Any) -> Tensor:
+        r""":math:`\log P(\lfloor x\rfloor + 1, \lambda)`."""
+        return result_like(_log_tails(double(x), double(rate))[1], x, rate)
+
+    @staticmethod
+    def icdf(u: Tensor, rate: Any) -> Tensor:
+        """By search for the first count whose rank is at least u."""
+        mean = double(rate).detach()
+        out = first_count(lambda k: _log_tails(k, mean), double(u), mean, mean)
+        return result_like(out, u, rate)
+
+    @staticmethod
     def mean_of(rate: Any) -> Any:
         r""":math:`\lambda`."""
         return rate
@@ -82,6 +101,15 @@ class Poisson(Law):
     def variance_of(rate: Any) -> Any:
         r""":math:`\lambda`."""
         return rate
+
+
+def _log_tails(x: Tensor, rate: Tensor) -> tuple[Tensor, Tensor]:
+    """log P(X <= x) and log P(X > x)."""
+    inside = (x >= 0) & (x < torch.inf)
+    count = torch.where(inside, x.floor(), 0.0)
+    above, below = log_gamma_tails(count + 1.0, rate, rate.log())
+    low, high = torch.where(x < 0, -torch.inf, 0.0), torch.where(x < 0, 0.0, -torch.inf)
+    return torch.where(inside, below, low), torch.where(inside, above, high)
 
 
 def kl_poisson(q: dict[str, Any], p: dict[str, Any]) -> Tensor:

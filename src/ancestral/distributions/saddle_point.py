@@ -28,11 +28,11 @@ def log_poisson(x: Tensor, rate: Tensor, log_rate: Tensor) -> Tensor:
     """
     some = torch.where(x > 0, x, 1.0)
     halves = HALF_LOG_TWO_PI + 0.5 * some.log()
-    out = -_deviance_of(some, rate, log_rate) - stirling_error(some) - halves
+    out = -depth(some, rate, log_rate) - stirling_error(some) - halves
     return torch.where(x > 0, out, -rate)
 
 
-def _deviance_of(x: Tensor, rate: Tensor, log_rate: Tensor) -> Tensor:
+def depth(x: Tensor, rate: Tensor, log_rate: Tensor) -> Tensor:
     r""":math:`x (t - 1 - \log t)` with :math:`t = \lambda/x`, by the logarithm where t is small."""
     t = rate / x
     small = t < 0.1

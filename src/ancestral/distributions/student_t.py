@@ -1,5 +1,6 @@
 r"""Student's t law: a normal value over the root of a gamma value."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from ancestral.distributions.gamma_function import (
     stirling_error,
 )
 from ancestral.distributions.implicit import attach
+from ancestral.distributions.incomplete_beta import log_beta_tails, log_odds_of_rank
 from ancestral.distributions.law import Law, Parameter
 from ancestral.distributions.noise import as_noise
 from ancestral.distributions.normal import Normal
@@ -109,6 +111,28 @@ class StudentT(Law):
         return result_like(out, x, df, loc, scale)
 
     @staticmethod
+    def log_cdf(x: Tensor, df: Any, loc: Any, scale: Any) -> Tensor:
+        r""":math:`\log\frac12 I_{\nu/(\nu+z^2)}(\frac\nu2, \frac12)` below the location."""
+        z = (double(x) - double(loc)) / double(scale)
+        return result_like(_log_below(z, double(df)), x, df, loc, scale)
+
+    @staticmethod
+    def log_sf(x: Tensor, df: Any, loc: Any, scale: Any) -> Tensor:
+        """The distribution function of the mirror image."""
+        z = (double(loc) - double(x)) / double(scale)
+        return result_like(_log_below(z, double(df)), x, df, loc, scale)
+
+    @staticmethod
+    def icdf(u: Tensor, df: Any, loc: Any, scale: Any) -> Tensor:
+        r"""By the quantile of :math:`\nu/(\nu+z^2)`, which has a beta law."""
+        rank, nu = double(u), double(df)
+        tail = torch.minimum(rank, 1.0 - rank)
+        odds = log_odds_of_rank(0.5 * nu, 0.5 * torch.ones_like(nu), 2.0 * tail, 1.0 - 2.0 * tail)
+        z = (0.5 * (nu.log() - odds)).exp()
+        out = double(loc) + double(scale) * torch.where(rank < 0.5, -z, z)
+        return result_like(out, u, df, loc, scale)
+
+    @staticmethod
     def mean_of(df: Any, loc: Any, scale: Any) -> Any:
         r""":math:`\mu`; not a number unless :math:`\nu > 1`."""
         out = double(loc) + torch.where(double(df) > 1, 0.0, torch.nan)
@@ -141,6 +165,18 @@ def _standard_log_density(z: Tensor, df: Tensor) -> Tensor:
     y = 0.5 * df
     peak = stirling_error(y + 0.5) - stirling_error(y) - y * excess(0.5 / y) - HALF_LOG_TWO_PI
     return peak - (y + 0.5) * log1p_square(z * df.rsqrt())
+
+
+def _log_below(z: Tensor, df: Tensor) -> Tensor:
+    """The log probability of standard values below z: half of a tail, or what it leaves."""
+    z = torch.where(z == 0, z + 1e-300, z)  # where the logarithm has a derivative
+    log_size = z.abs().log()
+    u = 2.0 * log_size - df.log()  # log z^2 / df, which may be beyond the numbers
+    log_on, log_off = F.logsigmoid(-u), F.logsigmoid(u)
+    half = torch.full_like(df, 0.5)
+    tail, _ = log_beta_tails(0.5 * df, half, (log_on.exp(), log_on), (log_off.exp(), log_off))
+    tail = tail - math.log(2.0)
+    return torch.where(z < 0, tail, (-tail.exp()).log1p())
 
 
 def _implicit(noise: Tensor, df: Any) -> Tensor:
