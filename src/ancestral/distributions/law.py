@@ -26,11 +26,11 @@ from ancestral.distributions.constraints import (
     check,
     check_increasing,
     examples,
-    identity,
 )
 from ancestral.distributions.layout import declared_event
 from ancestral.distributions.network import check_network, check_returned, split_output
 from ancestral.distributions.numbers import Numbers
+from ancestral.distributions.sources import lines_of
 
 Parameter = float | Tensor | str | None
 Params = dict[str, Any]  # name to tensor, or to a number known when the law was built
@@ -369,30 +369,7 @@ class Law(Distribution):
     # -- how it reads ---------------------------------------------------------------------------
     def extra_repr(self) -> str:
         """What ``repr`` shows: names, shape, and where each parameter comes from."""
-        lines = [f"name={self.name}, var={list(self._var)}, cond_var={list(self._cond_var)}"]
-        if self._features_shape is not None:
-            lines[0] += f", features_shape={list(self._features_shape)}"
-        own = type(self).forward is not Law.forward
-        keys = dict.fromkeys((*self._given, *(() if own else self.from_net)))
-        lines += [f"{key}: {self._source(key)}" for key in keys]
-        if own and self.domains and not self.is_complete:
-            lines.append(f"{'the others' if keys else 'parameters'}: what forward returns")
-        return "\n".join(lines)
-
-    def _source(self, key: str) -> str:
-        if key in self._bound:
-            return f"the value of {self._bound[key]}"
-        if key in self.numbers:
-            return f"{self.numbers[key]:g}"
-        if key in self._given:
-            kind = "trained" if key in self._parameters else "constant"
-            return f"{kind}, shape {list(getattr(self, key).shape)}"
-        if self.net is None:
-            return "not given"
-        names, link = self.from_net, self.split[key]
-        part = f", part {names.index(key) + 1} of {len(names)}" if len(names) > 1 else ""
-        through = "" if link is identity else f" through {link.__name__}"
-        return f"from net{part}{through}"
+        return "\n".join(lines_of(self, own=type(self).forward is not Law.forward))
 
     # -- how it is tested -----------------------------------------------------------------------
     @classmethod
