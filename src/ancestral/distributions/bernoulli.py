@@ -64,6 +64,15 @@ class Bernoulli(Law):
         return (noise < Bernoulli.mean_of(probs, logits)).to(noise.dtype)
 
     @staticmethod
+    def relaxed(
+        noise: Tensor, temperature: float, probs: Any = None, logits: Any = None
+    ) -> Tensor:
+        """The logistic function in place of the jump, at a temperature."""
+        on, off = log_probabilities(probs, logits)
+        gain = on - off - noise.log() + torch.log1p(-noise)  # positive where a draw is 1
+        return (gain / temperature).sigmoid()
+
+    @staticmethod
     def log_density(x: Tensor, probs: Any = None, logits: Any = None) -> Tensor:
         """The log density of each component."""
         eta = probs if logits is None else logits

@@ -87,6 +87,14 @@ class Categorical(Law):
         return F.one_hot(winner, noise.shape[-1]).to(noise.dtype)
 
     @staticmethod
+    def relaxed(
+        noise: Tensor, temperature: float, probs: Any = None, logits: Any = None
+    ) -> Tensor:
+        """The softmax in place of the maximum, at a temperature."""
+        out: Tensor = ((log_probabilities(probs, logits) + noise) / temperature).softmax(-1)
+        return out
+
+    @staticmethod
     def log_density(x: Tensor, probs: Any = None, logits: Any = None) -> Tensor:
         """The log density, the last axis reduced."""
         log_pi = log_probabilities(probs, logits)

@@ -64,6 +64,8 @@ class Law(Distribution):
       ``icdf(u, **params)``, the smallest x with P(X <= x) >= u; ``mean_of``, ``variance_of``,
       ``entropy_of`` (nats) of the parameters; and ``values(event, like)``, all values of a
       discrete event;
+    * ``relaxed(noise, temperature, **params)``, of a discrete law: the draw of the same noise with
+      its jumps smoothed, whose gradient stands for that of the draw in ``StraightThrough``;
     * ``noise_of(shape, like, generator, **params)``, a move of laws without fixed base noise: a
       standard draw given the parameters, to which ``draw`` attaches its (implicit) gradient;
     * ``closed_kl``: for each family with a closed form of KL[self || family], a function of both
@@ -102,6 +104,7 @@ class Law(Distribution):
 
     # The moves. A family that has one writes it as a static method; the others stay without.
     draw: ClassVar[Callable[..., Tensor]]
+    relaxed: ClassVar[Callable[..., Tensor]]
     log_density: ClassVar[Callable[..., Tensor]]
     noise_of: ClassVar[Callable[..., Tensor]]
     log_cdf: ClassVar[Callable[..., Tensor]]

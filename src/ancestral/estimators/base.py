@@ -13,11 +13,13 @@ class Estimator:
     """How the gradient to a law's parameters is found.
 
     ``how`` says how a draw is made: ``path`` (a differentiable function of the parameters),
-    ``cut`` (its gradient is cut, and :meth:`surrogate` gives it back) or ``table`` (every value
-    stands once, weighted by its probability).
+    ``cut`` (its gradient is cut, and :meth:`surrogate` gives it back), ``table`` (every value
+    stands once, weighted by its probability) or ``through`` (a discrete value with the gradient
+    of its relaxation, which is biased).
     """
 
     how: ClassVar[str] = "path"
+    biased: ClassVar[bool] = False  # whether its mean is another gradient, and prints so
     draws: int | None = None
 
     def __post_init__(self) -> None:

@@ -46,6 +46,7 @@ __all__ = [
     "Pathwise",
     "Prob",
     "Score",
+    "StraightThrough",
     "Value",
     "ValueLoss",
     "norm",
@@ -59,6 +60,7 @@ _HIGHER = {
     "Score": "ancestral.estimators.score",
     "LeaveOneOut": "ancestral.estimators.score",
     "Enumerate": "ancestral.estimators.enumerate",
+    "StraightThrough": "ancestral.estimators.straight_through",
 }
 
 

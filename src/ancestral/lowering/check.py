@@ -89,6 +89,8 @@ def _cut_message(node: Node, program: Program, cut: CutPath) -> str:
     choices = ["Score(LeaveOneOut(), draws=4)"]
     if hasattr(law.moves, "values"):
         choices.insert(0, "Enumerate() (exact)")
+    if hasattr(law.moves, "relaxed"):
+        choices.append("StraightThrough() (biased)")
     return (
         f"in {loss_text.text(node)}: {cut.draw} is drawn from {law.prob_text}, a "
         f"{law.distribution_name}, whose draws have no pathwise derivative, so the gradient to "

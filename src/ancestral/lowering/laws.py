@@ -176,6 +176,12 @@ def _choice(lw: Lowering, node: Expectation, factor: Factor, scope: Scope) -> Es
             f"Enumerate() for {loss_text.text(node)}: the values of a {law.distribution_name} "
             "cannot be enumerated. Use Score(...), or Pathwise() where the law allows it."
         )
+    if chosen.how == "through" and not hasattr(law.moves, "relaxed"):
+        raise OptionError(
+            f"StraightThrough() for {loss_text.text(node)}: a {law.distribution_name} has no "
+            "relaxation. It is for Bernoulli and one-hot Categorical laws; use "
+            f"{'Pathwise()' if law.moves.reparametrised else 'Score(LeaveOneOut(), draws=4)'}."
+        )
     found: Estimator = chosen
     return found
 
@@ -186,6 +192,7 @@ def _key(
     """What makes two draws draws of one law: law, names, conditions, axes, way of drawing."""
     how = chosen.how if factor.law.moves.reparametrised else "cut"
     how = "table" if chosen.how == "table" else how
+    how = repr(chosen) if chosen.how == "through" else how
     return (law_key(factor.law), factor.var, params, factor.copies, how, row)
 
 
@@ -235,7 +242,8 @@ def _one_draw(
     base = base_of(factor)
     slot = lw.build.law_slot(base.law)
     noise = _noise_name(lw, var, record.index).replace(var, base.var[0], 1)
-    path = chosen.how == "path" and law.moves.reparametrised
+    path = chosen.how == "through" or (chosen.how == "path" and law.moves.reparametrised)
+    through = getattr(chosen, "temperature", None)
     behind = lw.build.flow[params]
     flow = (
         behind if path else Flow(cuts=frozenset({_cut_path(lw, law, noise, behind)}) | behind.cuts)
@@ -245,7 +253,7 @@ def _one_draw(
         noise,
         union(params.axes, own),
         lambda out: ir.Draw(
-            out, slot, params, noise, base.var[0], not path, lw.label(base, scope)
+            out, slot, params, noise, base.var[0], not path, lw.label(base, scope), through
         ),
         flow,
     )

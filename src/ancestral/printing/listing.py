@@ -96,6 +96,14 @@ def _list(registers: tuple[ir.Register, ...], names: Names) -> str:
     return ", ".join(names[r] for r in registers)
 
 
+def _draw(step: ir.Draw, names: Names) -> str:
+    law = names.law(step.params, [step.var])
+    if step.through is not None:
+        told = number(step.through)
+        return f"{law}, gradient of its relaxation at temperature {told} (biased)"
+    return law + (", gradient cut" if step.cut else "")
+
+
 def _transform(step: ir.Transform, names: Names) -> str:
     f = f"f{'⁻¹' if step.inverse else ''} of {step.text}"
     return f"{f} at {names[step.arg]}, with log|det|" + (", parameters cut" if step.cut else "")
@@ -122,7 +130,7 @@ LINES: dict[type, Callable[[Any, Names], str]] = {
     ir.Number: lambda s, n: number(s.value.item() if isinstance(s.value, Tensor) else s.value),
     ir.Params: lambda s, n: f"parameters of {n.law(s.out, s.var)}",
     ir.Pick: lambda s, n: f"{s.key} of {n[s.params]}",
-    ir.Draw: lambda s, n: n.law(s.params, [s.var]) + (", gradient cut" if s.cut else ""),
+    ir.Draw: _draw,
     ir.Table: lambda s, n: f"every value under {n.law(s.params, [s.out.name])}",
     ir.Density: lambda s, n: f"log {n.law(s.params, [n.short(s.value)])}",
     ir.Closed: _divergence,

@@ -72,7 +72,9 @@ class Pick(Step):
 
 @dataclass(frozen=True, eq=False)
 class Draw(Step):
-    """A draw as a function of base noise; ``own`` are the axes that this draw adds."""
+    """A draw as a function of base noise; with ``cut`` without its gradient, with a temperature
+    ``through`` with that of its relaxation.
+    """
 
     law: int
     params: Register
@@ -80,6 +82,7 @@ class Draw(Step):
     var: str
     cut: bool
     text: Label
+    through: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -157,7 +157,12 @@ def _draw(w: Writer, step: ir.Draw) -> None:
         shape = "".join(f"{n}, " for n in [*map(w.size, step.out.axes), *map(str, event)])
         told = "".join(f", {k}={literal(v)}" for k, v in params.items())
         w.lines.append(f"{name} = {name}(({shape}){told})")
-    text = w.inlined(law.moves.draw, [Code(ast.Name(name, ast.Load()), kind)], params)
+    given = Code(ast.Name(name, ast.Load()), kind)
+    text = w.inlined(law.moves.draw, [given], params)
+    if step.through is not None:
+        soft = w.inlined(law.moves.relaxed, [given, Known(step.through)], params)
+        soft = w.assign("soft", soft)
+        text = f"({text}).detach() + ({soft} - {soft}.detach())"
     w.put(step.out, "z", f"({text}).detach()" if step.cut else text)
 
 

@@ -138,6 +138,9 @@ def _draw(step: ir.Draw, run: Run) -> Tensor:
         noise = draw_noise(law, params, (*sizes, *event), like, run.generator)
     run.drawn[step.noise] = noise
     value: Tensor = law.moves.draw(noise, **params)
+    if step.through is not None:
+        soft = law.moves.relaxed(noise, step.through, **params)
+        return value.detach() + (soft - soft.detach())
     return value.detach() if step.cut else value
 
 
