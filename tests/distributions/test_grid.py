@@ -26,7 +26,7 @@ MOVES = {
     "log_sf": "log_sf",
     "entropy": "entropy_of",
 }
-FAMILIES = {family.__name__: family for family in members() if family.has_density}
+FAMILIES = {f.__name__: f for f in members() if f.has_density and not f.composite}
 
 
 def build(name: str) -> Law:

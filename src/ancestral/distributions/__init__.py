@@ -45,6 +45,10 @@ from ancestral.distributions.normalizing_flow import NormalizingFlow, Transforme
 from ancestral.distributions.ordered_logistic import OrderedLogistic
 from ancestral.distributions.poisson import Poisson
 from ancestral.distributions.power_spherical import PowerSpherical
+from ancestral.distributions.product_of_experts import (
+    ElementWiseProductOfNormal,
+    ProductOfNormal,
+)
 from ancestral.distributions.relaxed_bernoulli import RelaxedBernoulli
 from ancestral.distributions.relaxed_categorical import ExpRelaxedCategorical, RelaxedCategorical
 from ancestral.distributions.student_t import StudentT
@@ -72,6 +76,7 @@ __all__ = [
     "DiscretizedLogistic",
     "DiscretizedLogisticMixture",
     "Distribution",
+    "ElementWiseProductOfNormal",
     "EmpiricalDistribution",
     "ExpRelaxedCategorical",
     "Exponential",
@@ -103,6 +108,7 @@ __all__ = [
     "OrderedLogistic",
     "Poisson",
     "PowerSpherical",
+    "ProductOfNormal",
     "RelaxedBernoulli",
     "RelaxedCategorical",
     "StudentT",

@@ -8,7 +8,6 @@ the work.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,50 +16,16 @@ from torch import Tensor, nn
 from ancestral.core.names import as_names
 from ancestral.core.rng import Generator
 from ancestral.distributions import density, eager, sampling
+from ancestral.distributions.factor import Factor, prob_text
 
 if TYPE_CHECKING:
     from ancestral.distributions.joint import Joint
-    from ancestral.distributions.law import Law
     from ancestral.losses.prob import LogProb, Prob
+
+__all__ = ["Distribution", "Factor", "Inputs", "prob_text"]
 
 DENSITY_OPTIONS = ("x_dict", "sum_features", "feature_dims")
 Inputs = Tensor | Sequence[Tensor] | Mapping[str, Tensor] | None
-
-
-@dataclass(frozen=True, eq=False)
-class Factor:
-    """An elementary law as it stands in a product.
-
-    Args:
-        law: The elementary law.
-        var: The outer names of its variables, in the law's own order.
-        cond_var: The outer names of its conditions, in the law's own order.
-        detached: Whether gradients to its parameters are cut.
-        copies: ``(axis name, K)`` if it stands for K independent draws.
-    """
-
-    law: "Law"
-    var: tuple[str, ...]
-    cond_var: tuple[str, ...]
-    detached: bool = False
-    copies: tuple[str, int] | None = None
-
-    @property
-    def text(self) -> str:
-        """The factor as it prints: ``p(x|z)``."""
-        name = f"sg[{self.law.name}]" if self.detached else self.law.name
-        return prob_text(name, self.var, self.cond_var)
-
-
-def prob_text(name: str, var: Sequence[str], cond_var: Sequence[str]) -> str:
-    """``name(var|cond_var)``.
-
-    Example:
-        >>> prob_text("p", ["x"], ["z", "y"])
-        'p(x|z,y)'
-    """
-    given = f"|{','.join(cond_var)}" if cond_var else ""
-    return f"{name}({','.join(var)}{given})"
 
 
 class Distribution(nn.Module):
@@ -329,6 +294,11 @@ class Distribution(nn.Module):
         from ancestral.distributions.joint import detach
 
         return detach(self)
+
+    def _rebuilt(self, factors: Sequence[Factor]) -> "Joint":
+        from ancestral.distributions.joint import as_joint
+
+        return as_joint(self).rebuilt(factors)
 
     def iid(self, *count: int, **copies: int) -> "Joint":
         """K independent draws along a named axis, e.g. ``q.iid(k=50)``, as in IWAE.

@@ -10,6 +10,7 @@ from ancestral.core.names import listing
 from ancestral.distributions.eager import (
     as_inputs,
     as_tensor_like,
+    given_part,
     only_factor,
     params_of,
     refuse_copies,
@@ -30,6 +31,7 @@ def log_prob(
     dist: "Distribution", given: object, *, sum_features: bool, feature_dims: FeatureDims
 ) -> Tensor:
     """The log density; see :meth:`Distribution.get_log_prob`."""
+    dist = given_part(dist, given)
     refuse_density(dist)
     refuse_copies(dist)
     values = as_inputs(dist, given, dist.var + dist.cond_var)
@@ -50,6 +52,7 @@ def log_distribution(
     feature_dims: FeatureDims,
 ) -> Tensor:
     """A logarithm of a distribution function; see :meth:`Distribution.get_log_cdf`."""
+    dist = given_part(dist, given)
     factor = only_factor(dist, f"get_{which}")
     refuse_copies(dist)
     distribution_move(factor.law, which)
@@ -60,6 +63,7 @@ def log_distribution(
 
 def quantile(dist: "Distribution", u: Tensor, given: object) -> Tensor:
     """The inverse of the distribution function; see :meth:`Distribution.get_icdf`."""
+    dist = given_part(dist, given)
     factor = only_factor(dist, "get_icdf")
     refuse_copies(dist)
     distribution_move(factor.law, "icdf")
@@ -200,6 +204,7 @@ def moment_move(law: "Law", which: str) -> Callable[..., Any]:
 
 def moment(dist: "Distribution", given: object, which: str) -> Tensor:
     """Mean or variance; see :meth:`Distribution.sample_mean`."""
+    dist = given_part(dist, given)
     factor = only_factor(dist, which.removesuffix("_of"))
     refuse_copies(dist)
     move = moment_move(factor.law, which)
@@ -215,6 +220,7 @@ def entropy(
     dist: "Distribution", given: object, *, sum_features: bool, feature_dims: FeatureDims
 ) -> Tensor:
     """The entropy; see :meth:`Distribution.get_entropy`."""
+    dist = given_part(dist, given)
     refuse_density(dist)
     refuse_copies(dist)
     values = as_inputs(dist, given, dist.cond_var)
@@ -240,6 +246,7 @@ def entropy(
 
 def get_params(dist: "Distribution", given: object) -> dict[str, Tensor]:
     """The parameters as tensors; see :meth:`Distribution.get_params`."""
+    dist = given_part(dist, given)
     factor = only_factor(dist, "get_params")
     values = as_inputs(dist, given, dist.cond_var)
     params = params_of(factor, [values[c] for c in factor.cond_var])

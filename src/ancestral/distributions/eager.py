@@ -6,7 +6,8 @@ network as it is. The work is done by :mod:`ancestral.distributions.sampling` an
 :mod:`ancestral.distributions.density`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
@@ -115,6 +116,24 @@ def _by_name(dist: "Distribution", given: object, needed: Sequence[str]) -> dict
             f"{given} rows write batch_n={given}."
         )
     raise DataError(f"inputs must be a dict, a tensor or a list, got {type(given).__name__}.")
+
+
+def given_part(dist: "Distribution", given: object) -> "Distribution":
+    """The law without what depends on conditions that are not given, see ``Law.optional``."""
+    named = given is None or isinstance(given, Mapping)
+    if not named or not any(f.law.optional for f in dist.factors):
+        return dist
+    have = {*(given if isinstance(given, Mapping) else ()), *dist.all_var}
+    return dist._rebuilt([_given_part(f, have) for f in dist.factors])
+
+
+def _given_part(factor: "Factor", have: Container[str]) -> "Factor":
+    names = dict(zip(factor.law.cond_var, factor.cond_var, strict=True))
+    missing = [c for c in factor.law.optional if names[c] not in have]
+    if not missing:
+        return factor
+    law = factor.law.without(missing)
+    return replace(factor, law=law, cond_var=tuple(names[c] for c in law.cond_var))
 
 
 # -- factors --------------------------------------------------------------------------------------

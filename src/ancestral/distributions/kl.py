@@ -15,10 +15,11 @@ from ancestral.distributions.closed_forms import closed_entropy, closed_kl
 
 
 def families() -> list[type[Law]]:
-    """The public laws with a density and parameters, by name."""
+    """The public laws with a density and parameters of their own, by name."""
     found = (getattr(package, name) for name in package.__all__)
     laws = (f for f in found if isinstance(f, type) and issubclass(f, Law))
-    return sorted((f for f in laws if f.has_density and f.domains), key=lambda f: f.__name__)
+    own = (f for f in laws if f.has_density and f.domains and not f.composite)
+    return sorted(own, key=lambda f: f.__name__)
 
 
 def rows(laws: Iterable[type[Law]]) -> list[tuple[str, bool, list[str]]]:

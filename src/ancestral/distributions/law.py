@@ -27,6 +27,7 @@ from ancestral.distributions.constraints import (
     check_increasing,
     examples,
 )
+from ancestral.distributions.formula import Formula
 from ancestral.distributions.layout import declared_event
 from ancestral.distributions.network import check_network, check_returned, split_output
 from ancestral.distributions.numbers import Numbers
@@ -97,6 +98,7 @@ class Law(Distribution):
     has_density: ClassVar[bool] = True
     increasing: ClassVar[tuple[str, ...]] = ()
     several: ClassVar[bool] = False  # whether it may be over several variables
+    composite: ClassVar[bool] = False  # whether its parameters are those of laws it is made from
     value_dims: ClassVar[int] = 0
     param_dims: ClassVar[int] = 0
     cores: ClassVar[Mapping[str, str]] = {}
@@ -364,12 +366,31 @@ class Law(Distribution):
         """What a value may be, or ``None`` if anything finite."""
         return None
 
+    @property
+    def optional(self) -> tuple[str, ...]:
+        """The conditions that need not be given: what depends on them is left out then."""
+        return ()
+
+    @property
+    def masked(self) -> tuple[str, ...]:
+        """The conditions that a mask leaves out in single rows, where they may be NaN."""
+        return ()
+
+    def without(self, names: Sequence[str]) -> "Law":
+        """The law that is left when some of its :attr:`optional` conditions are not given."""
+        raise NotImplementedError
+
     def anchor(self) -> Tensor:
         """A tensor with the law's dtype and device, for noise where no parameter is a tensor."""
         tensors = (*nn.Module.parameters(self), *self.buffers())
         return next((t for t in tensors if t.is_floating_point()), torch.empty(()))
 
     # -- how it reads ---------------------------------------------------------------------------
+    @property
+    def formula(self) -> Formula | None:
+        """The right side of its equation, of a law that is made from laws."""
+        return None
+
     def extra_repr(self) -> str:
         """What ``repr`` shows: names, shape, and where each parameter comes from."""
         return "\n".join(lines_of(self, own=type(self).forward is not Law.forward))

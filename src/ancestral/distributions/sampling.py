@@ -14,6 +14,7 @@ from ancestral.distributions.density import moment_move
 from ancestral.distributions.eager import (
     as_inputs,
     as_tensor_like,
+    given_part,
     like,
     params_of,
     parents_first,
@@ -54,6 +55,7 @@ def sample(
 ) -> dict[str, Tensor]:
     """Ancestral sampling; see :meth:`Distribution.sample`."""
     refuse_copies(dist)
+    dist = given_part(dist, given)
     inputs = as_inputs(dist, given, dist.input_var)
     options = _with_rows(dist, inputs, options)
     values = dict(inputs)

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from ancestral.distributions import Distribution, Law
 from ancestral.distributions.base import Factor
-from ancestral.printing.dialect import LATEX, TEXT, Dialect
+from ancestral.distributions.formula import Atom, Formula, Term
+from ancestral.printing.dialect import LATEX, TEXT, Dialect, number
 from ancestral.printing.mathml import MATHML, document
 
 Names = Mapping[str, str]  # a variable and how it prints where it is not by its own name
@@ -54,12 +55,56 @@ def equation(law: Distribution, dialect: Dialect) -> str:
     """The law as an equation: a product or an integral on the right, if it is one."""
     left = whole(law, dialect)
     if isinstance(law, Law):
-        return left
+        return left if law.formula is None else _composed(left, law.formula, dialect)
     right = product(law, dialect)
     if law.integrated:
         each = [dialect.form("differential", name=dialect.name(h)) for h in law.integrated]
         right = dialect.form("integral", body=right, over="".join(each))
     return left if right == left else dialect.form("equation", left=left, right=right)
+
+
+def _composed(left: str, formula: Formula, d: Dialect) -> str:
+    """A law that is made from laws: ``q(z|x,y) ∝ p(z)q(z|x)q(z|y)``."""
+    right = _term(formula.terms[0], d)
+    for term in formula.terms[1:]:
+        right = d.form("plus", left=right, right=_term(term, d))
+    if formula.within is not None:
+        name, low, high = formula.within
+        ends = {"low": _end(low, d), "high": _end(high, d)}
+        right = d.form("within", body=right, name=d.name(name), **ends)
+    return d.form("proportional" if formula.proportional else "equation", left=left, right=right)
+
+
+def _end(value: float | str, d: Dialect) -> str:
+    if isinstance(value, str):
+        return d.name(value)
+    size = d.number(number(abs(value)))
+    return d.form("minus", inside=size) if value < 0 else size
+
+
+def _term(term: Term, d: Dialect) -> str:
+    body = "".join(_atom(atom, d) for atom in term.atoms)
+    if term.weight is None:
+        return body
+    return d.form("product", left=_factor(term.weight, d), right=body)
+
+
+def _atom(atom: Atom, d: Dialect) -> str:
+    names = {
+        v: d.form("bound", name=d.name(v), value=d.number(str(k))) for v, k in atom.values.items()
+    }
+    if atom.each:
+        names[atom.each] = d.indexed(d.name(atom.each), "j")
+    body = _over(d.name(atom.name), atom.var, atom.cond_var, d, names)
+    if atom.power is not None:
+        body = d.form("power", base=body, exponent=_factor(atom.power, d))
+    return d.form("product_over", axis=d.name("j"), inside=body) if atom.each else body
+
+
+def _factor(value: float | tuple[str, int], d: Dialect) -> str:
+    if isinstance(value, tuple):
+        return d.indexed(d.name(value[0]), str(value[1]))
+    return d.number(number(value))
 
 
 def latex(law: Distribution) -> str:

@@ -79,7 +79,8 @@ class Watch:
                     f"{step.var} has {size} rows and {first} has {run.rows[axis]}, but they meet "
                     "in one term. Give them the same number of rows, or reduce each with .mean()."
                 )
-        finite(f"the data {step.var}", value, DataError)
+        if not _may_be_missing(run, step.out):
+            finite(f"the data {step.var}", value, DataError)
 
     def _devices(self, run: Run, step: ir.Params) -> None:
         weight = next(torch.nn.Module.parameters(run.program.laws[step.law]), None)
@@ -237,6 +238,17 @@ class Watch:
                 f"{var} has event shape {shape} in {source}, but {known} in {before}. A variable "
                 "has one event shape."
             )
+
+
+def _may_be_missing(run: Run, register: ir.Register) -> bool:
+    """Whether all that reads a value are laws that leave out the rows where it is missing."""
+    readers = [s for s in run.program.steps if register in ir.Program.operands(s)]
+    return bool(readers) and all(
+        isinstance(s, ir.Params)
+        and register in s.conditions
+        and (law := run.program.laws[s.law]).cond_var[s.conditions.index(register)] in law.masked
+        for s in readers
+    )
 
 
 def _event(law: Any, found: ParamSet, params: ir.Register) -> tuple[int, ...] | None:

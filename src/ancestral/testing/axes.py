@@ -6,7 +6,16 @@ import torch
 from torch import Tensor, nn
 
 from ancestral.distributions import Law
-from ancestral.testing.case import Check, LawCase, close, has_density, require, same, shaped
+from ancestral.testing.case import (
+    Check,
+    LawCase,
+    close,
+    has_density,
+    has_parameters,
+    require,
+    same,
+    shaped,
+)
 
 
 def axes_of_constants(case: LawCase) -> None:
@@ -108,12 +117,14 @@ def _has_split(case: LawCase) -> bool:
     fits = any(
         set(case.family.split) <= set(w) <= {*case.family.split, *case.params} for w in ways
     )
-    return has_density(case) and bool(case.family.split) and plain and fits
+    return has_parameters(case) and bool(case.family.split) and plain and fits
 
 
 CHECKS = (
     Check(axes_of_constants, has_density),
-    Check(axes_of_rows, has_density),
-    Check(axes_of_features_shape, lambda case: has_density(case) and case.family.param_dims == 0),
+    Check(axes_of_rows, has_parameters),
+    Check(
+        axes_of_features_shape, lambda case: has_parameters(case) and case.family.param_dims == 0
+    ),
     Check(network_gives_parameters, _has_split),
 )

@@ -1,5 +1,6 @@
 """A law with example arguments, as the contract checks see it, and how they compare."""
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -48,11 +49,22 @@ class LawCase:
     def build(self, **changes: Any) -> Law:
         """The law with some arguments changed."""
         make: Any = self.family
-        law: Law = make(**{**self.arguments, **changes})
+        given = copy.deepcopy(self.arguments) if self.family.composite else self.arguments
+        law: Law = make(**{**given, **changes})
         return law
+
+    def other(self) -> "LawCase":
+        """Another law of the family, whose support holds that of the case."""
+        if not self.family.composite:
+            return LawCase(self.family, {**self.arguments, **another(self)})
+        every = self.family.examples()
+        mine = next(i for i, e in enumerate(every) if set(e) == set(self.arguments))
+        return LawCase(self.family, every[mine - 1])
 
     def law(self, dtype: torch.dtype = torch.float64, **changes: Any) -> Law:
         """The law with its parameters as constants of a dtype."""
+        if self.family.composite:
+            return self.build(**changes).to(dtype)
         return self.build(**{**{k: v.to(dtype) for k, v in self.params.items()}, **changes})
 
     def bound(self) -> Law:
@@ -106,6 +118,11 @@ def always(case: LawCase) -> bool:
 def has_density(case: LawCase) -> bool:
     """Laws with parameters and a density."""
     return case.family.has_density and bool(case.family.domains)
+
+
+def has_parameters(case: LawCase) -> bool:
+    """Laws with a density whose parameters are arguments of their own, not those of other laws."""
+    return has_density(case) and not case.family.composite
 
 
 def has_distribution_function(case: LawCase) -> bool:

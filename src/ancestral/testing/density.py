@@ -13,7 +13,6 @@ from ancestral.testing.case import (
     FALSE_ALARM,
     Check,
     LawCase,
-    another,
     close,
     has_density,
     has_distribution_function,
@@ -215,7 +214,7 @@ def divergences_are_integrals(case: LawCase) -> None:
     q, integral = case.law(), Integral(case.law())
     log_q = integral.log_density(q)
     for other in _relatives(case):
-        p = other.build(name="p2", **another(other))
+        p = other.other().build(name="p2")
         found = KullbackLeibler(q, p).eval()
         wanted = integral.mean(log_q - integral.log_density(p)).sum()
         close(found, wanted, f"KL[q || {other}]")
@@ -231,7 +230,7 @@ def closed_forms_are_means(case: LawCase) -> None:
     An error of 3.5 % of the standard deviation of log q - log p would be detected.
     """
     q = case.law()
-    p = case.build(name="p2", **another(case))
+    p = case.other().build(name="p2")
     x = q.sample(batch_n=DRAWS)
     log_q, log_p = q.get_log_prob(x), p.get_log_prob(x)
     forms = [("entropy", Entropy(q).eval(), -log_q)] if closed_entropy(q) is not None else []

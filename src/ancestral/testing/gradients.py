@@ -23,8 +23,8 @@ from ancestral.testing.case import (
     Check,
     LawCase,
     close,
-    has_density,
     has_distribution_function,
+    has_parameters,
     has_values,
     require,
     same,
@@ -273,17 +273,18 @@ def probabilities_and_logits_agree(case: LawCase) -> None:
 
 
 CHECKS = (
-    Check(derivatives_of_moves, has_density),
+    Check(derivatives_of_moves, has_parameters),
     Check(
         derivatives_of_draws_are_implicit,
         lambda case: (
             has_distribution_function(case)
+            and has_parameters(case)
             and case.family.reparametrised
             and own_noise(case.law()) is not None
         ),
     ),
-    Check(gradient_of_draws, has_density),
-    Check(extreme_parameters_are_finite, has_density),
+    Check(gradient_of_draws, has_parameters),
+    Check(extreme_parameters_are_finite, has_parameters),
     Check(
         certain_outcomes,
         lambda case: has_values(case) and "probs" in case.params and not case.family.cores,

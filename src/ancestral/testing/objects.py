@@ -9,7 +9,16 @@ from torch import Tensor, nn
 
 from ancestral.core.errors import DensityError, OptionError
 from ancestral.distributions import Law
-from ancestral.testing.case import Check, LawCase, always, close, has_density, require, same
+from ancestral.testing.case import (
+    Check,
+    LawCase,
+    always,
+    close,
+    has_density,
+    has_parameters,
+    require,
+    same,
+)
 
 
 def _draw(law: Law) -> Tensor:
@@ -61,6 +70,16 @@ def state_is_saved(case: LawCase) -> None:
         same(_draw(two), before, "a draw of the other law made from the same tensors")
         for key, tensor in given.items():
             same(tensor, kept[key], f"the tensor {key} that was given")
+
+
+def state_of_parts_is_saved(case: LawCase) -> None:
+    """A law made from laws saves what these are made of, and is theirs after loading."""
+    law, twin = case.build(), case.build()
+    before = _draw(law)
+    for tensor in (*nn.Module.parameters(twin), *twin.buffers()):
+        tensor.data.fill_(0.5)
+    twin.load_state_dict(law.state_dict())
+    same(_draw(twin), before, "a draw after loading")
 
 
 def copies_are_independent(case: LawCase) -> None:
@@ -162,9 +181,10 @@ def absent_density_is_refused(case: LawCase) -> None:
 
 CHECKS = (
     Check(precision_and_device_follow, has_density),
-    Check(state_is_saved, has_density),
+    Check(state_is_saved, has_parameters),
+    Check(state_of_parts_is_saved, lambda case: case.family.composite),
     Check(copies_are_independent, always),
-    Check(parameters_are_trained, has_density),
+    Check(parameters_are_trained, has_parameters),
     Check(prints, always),
     Check(renamed_law_is_the_same, always),
     Check(unknown_options_are_errors, always),

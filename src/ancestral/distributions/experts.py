@@ -1,0 +1,175 @@
+"""Normal laws as experts of one variable: their parameters on the rows where they are present.
+
+An expert of a modality that is missing in some rows is run on zeros there, and what it returns is
+replaced: with both, neither a NaN in the data nor its derivative reaches anything else.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from ancestral.core.errors import OptionError, ParameterError, ShapeError, VariableError
+from ancestral.core.names import listing
+from ancestral.distributions.base import Distribution, Factor
+from ancestral.distributions.eager import params_of
+from ancestral.distributions.law import Law
+from ancestral.distributions.layout import has_rows
+from ancestral.distributions.normal import Normal
+
+
+def as_experts(what: str, laws: Distribution | Iterable[Distribution]) -> tuple[Factor, ...]:
+    """Normal laws over one variable, under the names that they have outside.
+
+    Raises:
+        OptionError: If one is no normal law, or there is none.
+        VariableError: If they are over different variables.
+    """
+    given = [laws] if isinstance(laws, Distribution) else list(laws)
+    if not given:
+        raise OptionError(f"{what} needs at least one expert, e.g. {what}([q_x, q_y]).")
+    found = [_normal(what, law) for law in given]
+    names = {f.var[0] for f in found}
+    if len(names) > 1:
+        raise VariableError(
+            f"{what}: its experts are over different variables: "
+            f"{', '.join(f.text for f in found)}. Rename them with replace_var(...)."
+        )
+    return tuple(found)
+
+
+def _normal(what: str, law: object) -> Factor:
+    if not isinstance(law, Distribution):
+        raise OptionError(f"{what} takes normal laws, got {type(law).__name__}.")
+    single = len(law.factors) == 1 and not law.integrated and not law.factors[0].copies
+    if not single or not issubclass(law.factors[0].law.moves, Normal):
+        raise OptionError(
+            f"{what} takes normal laws, each of one variable, got {law.prob_text}, a "
+            f"{law.factors[0].law.distribution_name if single else 'product of several'}."
+        )
+    return law.factors[0]
+
+
+def conditions_of(factors: Iterable[Factor], mask: str | None) -> list[str]:
+    """The conditions of all experts, each once, and the mask."""
+    names = [c for f in factors for c in f.cond_var]
+    return list(dict.fromkeys([*names, *([mask] if mask else [])]))
+
+
+def event_of(factors: Iterable[Factor], given: Sequence[int] | None) -> Sequence[int] | None:
+    """The event shape as given, or as an expert declares it."""
+    if given:
+        return given
+    shapes = (f.law.declared_shape for f in factors)
+    return next((shape for shape in shapes if shape), given)
+
+
+def weights_of(what: str, given: object, sizes: Sequence[int]) -> Tensor:
+    """Weights of experts as a tensor of one of these sizes.
+
+    Raises:
+        ParameterError: If there are more or fewer, or one is negative or not finite.
+    """
+    weights = torch.as_tensor(given, dtype=torch.get_default_dtype()).detach().clone()
+    if weights.dim() != 1 or len(weights) not in sizes:
+        told = " or ".join(str(n) for n in dict.fromkeys(sizes))
+        raise ParameterError(
+            f"{what}: weight_modalities has shape {tuple(weights.shape)}; give {told} numbers."
+        )
+    if not bool(((weights >= 0) & weights.isfinite()).all()) or not bool(weights.any()):
+        raise ParameterError(
+            f"{what}: weight_modalities must be 0 or more, not all 0, got {weights.tolist()}."
+        )
+    return weights
+
+
+def written(weights: Tensor) -> list[float]:
+    """Weights as they were given, without the digits of single precision."""
+    return [float(f"{w:.6g}") for w in weights.tolist()]
+
+
+def presence(text: str, mask: str, values: Tensor, experts: int) -> Tensor:
+    """Which expert is present in which row, shape ``(*rows, experts)``.
+
+    Raises:
+        ShapeError: If the mask does not have an entry for each expert.
+    """
+    if values.dim() == 0 or values.shape[-1] != experts:
+        raise ShapeError(
+            f"{text}: the mask {mask} has shape {tuple(values.shape)}; its last axis must have "
+            f"one entry for each of the {experts} experts, 1 if it is present and 0 if not."
+        )
+    return values != 0
+
+
+def stacked(
+    law: Law,
+    factors: Sequence[Factor],
+    conditions: Mapping[str, Tensor],
+    present: Sequence[Tensor | None],
+) -> tuple[Tensor, Tensor]:
+    """Means and standard deviations, one expert after the other: 0 and ``inf`` where it is missing.
+
+    Args:
+        law: The law that the experts make.
+        factors: The experts.
+        conditions: The values of their conditions.
+        present: For each expert the rows in which it is present, or ``None`` for all.
+
+    Returns:
+        Shape ``(experts, *rows, *event)`` each.
+    """
+    every = [
+        params_of(f, [_shown(conditions[c], held) for c in f.cond_var])
+        for f, held in zip(factors, present, strict=True)
+    ]
+    ranks = [
+        v.dim()
+        for f, params in zip(factors, every, strict=True)
+        for k, v in params.items()
+        if isinstance(v, Tensor) and f.cond_var and has_rows(f.law, k)
+    ]
+    declared = law.declared_shape
+    locs, scales = [], []
+    like = _like(law, every)
+    for params, held in zip(every, present, strict=True):
+        loc, scale = (
+            torch.as_tensor(params[k], dtype=like.dtype, device=like.device)
+            for k in ("loc", "scale")
+        )
+        if held is not None:
+            event = len(declared) if declared is not None else max(ranks, default=0) - held.dim()
+            rows = held.reshape(*held.shape, *(1,) * max(event, 0))
+            loc, scale = torch.where(rows, loc, 0.0), torch.where(rows, scale, torch.inf)
+        locs.append(loc)
+        scales.append(scale)
+    both = torch.broadcast_tensors(*locs, *scales)
+    return torch.stack(both[: len(locs)]), torch.stack(both[len(locs) :])
+
+
+def _shown(value: Tensor, held: Tensor | None) -> Tensor:
+    """A condition with zeros in the rows where its expert is missing."""
+    if held is None:
+        return value
+    rows = held.reshape(*held.shape, *(1,) * max(value.dim() - held.dim(), 0))
+    return torch.where(rows, value, torch.zeros_like(value))
+
+
+def _like(law: Law, every: Iterable[Mapping[str, object]]) -> Tensor:
+    tensors = (v for params in every for v in params.values() if isinstance(v, Tensor))
+    return next(tensors, law.anchor())
+
+
+def without_of(law: Law, factors: Sequence[Factor], names: Sequence[str]) -> list[int]:
+    """The places of the experts that none of these conditions belongs to.
+
+    Raises:
+        VariableError: If a name is no condition of an expert.
+    """
+    for name in names:
+        if name not in law.optional:
+            raise VariableError(
+                f"{law.prob_text}: {name} belongs to no expert, so that it cannot be left out; "
+                f"its experts have {listing(law.optional)}."
+            )
+    return [i for i, f in enumerate(factors) if not set(f.cond_var) & set(names)]
