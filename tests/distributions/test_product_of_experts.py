@@ -9,7 +9,6 @@ from torch import nn
 
 from ancestral.core.errors import (
     MissingVariableError,
-    OptionError,
     ParameterError,
     ShapeError,
     VariableError,
@@ -220,13 +219,13 @@ def test_copies_share_nothing():
 @pytest.mark.parametrize(
     ("make", "error", "text"),
     [
-        (lambda: ProductOfNormal([]), OptionError, "needs at least one expert"),
+        (lambda: ProductOfNormal([]), ParameterError, "needs at least one expert"),
         (
             lambda: ProductOfNormal([Laplace(var=["z"], loc=0.0, scale=1.0)]),
-            OptionError,
+            ParameterError,
             "Laplace",
         ),
-        (lambda: ProductOfNormal(["x"]), OptionError, "got str"),
+        (lambda: ProductOfNormal(["x"]), ParameterError, "got str"),
         (
             lambda: ProductOfNormal([expert("x"), expert("y").replace_var(z="w")]),
             VariableError,
@@ -256,7 +255,7 @@ def test_copies_share_nothing():
         ),
         (
             lambda: ElementWiseProductOfNormal(Normal(var=["z"], loc=0.0, scale=1.0)),
-            OptionError,
+            ParameterError,
             "one condition",
         ),
     ],

@@ -37,6 +37,8 @@ from ancestral.distributions.mixture import (
     Mixture,
     NormalMixture,
 )
+from ancestral.distributions.mixture_model import MixtureModel
+from ancestral.distributions.mixture_of_experts import MixtureOfNormal
 from ancestral.distributions.multinomial import Multinomial
 from ancestral.distributions.multivariate_normal import MultivariateNormal
 from ancestral.distributions.negative_binomial import NegativeBinomial
@@ -99,6 +101,8 @@ __all__ = [
     "LowRankMultivariateNormal",
     "MatrixNormal",
     "Mixture",
+    "MixtureModel",
+    "MixtureOfNormal",
     "Multinomial",
     "MultivariateNormal",
     "NegativeBinomial",

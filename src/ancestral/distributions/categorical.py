@@ -132,7 +132,8 @@ class Categorical(Law):
 class _ByIndex(Law):
     """The moves of a categorical law whose values are indices: these have no mean."""
 
-    noise = "gumbel"
+    domains = Categorical.domains
+    noise = Categorical.noise
     param_dims = 1
 
     @staticmethod

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ancestral.core.errors import OptionError, ParameterError, ShapeError, VariableError
+from ancestral.core.errors import ParameterError, ShapeError, VariableError
 from ancestral.core.names import listing
 from ancestral.distributions.base import Distribution, Factor
 from ancestral.distributions.eager import params_of
@@ -22,12 +22,12 @@ def as_experts(what: str, laws: Distribution | Iterable[Distribution]) -> tuple[
     """Normal laws over one variable, under the names that they have outside.
 
     Raises:
-        OptionError: If one is no normal law, or there is none.
+        ParameterError: If one is no normal law, or there is none.
         VariableError: If they are over different variables.
     """
     given = [laws] if isinstance(laws, Distribution) else list(laws)
     if not given:
-        raise OptionError(f"{what} needs at least one expert, e.g. {what}([q_x, q_y]).")
+        raise ParameterError(f"{what} needs at least one expert, e.g. {what}([q_x, q_y]).")
     found = [_normal(what, law) for law in given]
     names = {f.var[0] for f in found}
     if len(names) > 1:
@@ -40,10 +40,10 @@ def as_experts(what: str, laws: Distribution | Iterable[Distribution]) -> tuple[
 
 def _normal(what: str, law: object) -> Factor:
     if not isinstance(law, Distribution):
-        raise OptionError(f"{what} takes normal laws, got {type(law).__name__}.")
+        raise ParameterError(f"{what} takes normal laws, got {type(law).__name__}.")
     single = len(law.factors) == 1 and not law.integrated and not law.factors[0].copies
     if not single or not issubclass(law.factors[0].law.moves, Normal):
-        raise OptionError(
+        raise ParameterError(
             f"{what} takes normal laws, each of one variable, got {law.prob_text}, a "
             f"{law.factors[0].law.distribution_name if single else 'product of several'}."
         )
@@ -60,8 +60,14 @@ def event_of(factors: Iterable[Factor], given: Sequence[int] | None) -> Sequence
     """The event shape as given, or as an expert declares it."""
     if given:
         return given
-    shapes = (f.law.declared_shape for f in factors)
-    return next((shape for shape in shapes if shape), given)
+    factors = list(factors)
+    shapes = [f.law.declared_shape for f in factors]
+    found = next((shape for shape in shapes if shape), None)
+    if found is None and given is None:  # numbers alone fit any event
+        told = [f for f in factors if f.law.declared_shape is not None]
+        plain = all(not f.cond_var for f in factors) or any(f.cond_var for f in told)
+        return () if told and plain else None
+    return found if found is not None else given
 
 
 def weights_of(what: str, given: object, sizes: Sequence[int]) -> Tensor:
@@ -107,14 +113,16 @@ def stacked(
     factors: Sequence[Factor],
     conditions: Mapping[str, Tensor],
     present: Sequence[Tensor | None],
+    absent: float = torch.inf,
 ) -> tuple[Tensor, Tensor]:
-    """Means and standard deviations, one expert after the other: 0 and ``inf`` where it is missing.
+    """Means and standard deviations, one expert after the other.
 
     Args:
         law: The law that the experts make.
         factors: The experts.
         conditions: The values of their conditions.
         present: For each expert the rows in which it is present, or ``None`` for all.
+        absent: The standard deviation where it is missing, with the mean 0.
 
     Returns:
         Shape ``(experts, *rows, *event)`` each.
@@ -140,7 +148,7 @@ def stacked(
         if held is not None:
             event = len(declared) if declared is not None else max(ranks, default=0) - held.dim()
             rows = held.reshape(*held.shape, *(1,) * max(event, 0))
-            loc, scale = torch.where(rows, loc, 0.0), torch.where(rows, scale, torch.inf)
+            loc, scale = torch.where(rows, loc, 0.0), torch.where(rows, scale, absent)
         locs.append(loc)
         scales.append(scale)
     both = torch.broadcast_tensors(*locs, *scales)

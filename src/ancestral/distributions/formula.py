@@ -37,10 +37,12 @@ class Term:
     Args:
         atoms: The densities.
         weight: What it is multiplied by: a number, or a name that may have an index.
+        below: The densities that it is divided by.
     """
 
     atoms: Sequence[Atom]
     weight: "float | tuple[str, int] | None" = None
+    below: Sequence[Atom] = ()
 
 
 @dataclass(frozen=True)

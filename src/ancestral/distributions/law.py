@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from ancestral.bijections.base import Bijection
 from ancestral.core.errors import (
-    GradientError,
     OptionError,
     ParameterError,
     VariableError,
@@ -30,7 +29,7 @@ from ancestral.distributions.constraints import (
 from ancestral.distributions.formula import Formula
 from ancestral.distributions.layout import declared_event
 from ancestral.distributions.network import check_network, check_returned, split_output
-from ancestral.distributions.numbers import Numbers
+from ancestral.distributions.numbers import Numbers, as_constant
 from ancestral.distributions.sources import lines_of
 
 Parameter = float | Tensor | str | None
@@ -196,6 +195,7 @@ class Law(Distribution):
 
     # -- parameters that the constructor is given -----------------------------------------------
     def _bind(self, key: str, value: Parameter) -> None:
+        what = f"{self.prob_text}: {key}"
         if isinstance(value, str):
             if value not in self._cond_var:
                 raise VariableError(
@@ -206,26 +206,17 @@ class Law(Distribution):
             return
         if callable(value) and not isinstance(value, Tensor):
             raise ParameterError(
-                f"{self.prob_text}: {key}= takes a number, a tensor, an nn.Parameter or the name "
+                f"{what}= takes a number, a tensor, an nn.Parameter or the name "
                 f"of a condition, got {type(value).__name__}. A network is given as net=."
             )
         if isinstance(value, nn.Parameter):
             self.register_parameter(key, value)
         else:
-            self._keep_constant(key, torch.as_tensor(value))
+            self.register_buffer(
+                key, as_constant(f"{self.prob_text}: {key}", torch.as_tensor(value))
+            )
         if key in self.domains:
             check(self.domains[key], getattr(self, key), f"{self.prob_text}: {key}")
-
-    def _keep_constant(self, key: str, value: Tensor) -> None:
-        if value.requires_grad:
-            raise GradientError(
-                f"{self.prob_text}: {key} is a tensor with a gradient, which a constant would "
-                f"cut. Give nn.Parameter(...) to train it, {key}.detach() to keep it fixed, or "
-                f"the name of a condition to pass it in."
-            )
-        if not value.is_floating_point():
-            value = value.to(torch.get_default_dtype())
-        self.register_buffer(key, value.clone(memory_format=torch.contiguous_format))
 
     @property
     def ways(self) -> tuple[tuple[str, ...], ...]:

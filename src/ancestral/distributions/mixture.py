@@ -19,6 +19,7 @@ from ancestral.distributions.bernoulli import log_probabilities as coin_probabil
 from ancestral.distributions.categorical import Categorical, log_probabilities
 from ancestral.distributions.constraints import Constraint, log_weight, simplex
 from ancestral.distributions.discretized_logistic import DiscretizedLogistic
+from ancestral.distributions.formula import Atom, Formula, Term
 from ancestral.distributions.law import Law, Parameter, Params
 from ancestral.distributions.logistic import Logistic
 from ancestral.distributions.multivariate_normal import MultivariateNormal
@@ -35,7 +36,7 @@ def _parted(
     return weights, {k: v for k, v in params.items() if k not in WEIGHTS}
 
 
-def _pick(value: Tensor, chosen: Tensor) -> Tensor:
+def pick(value: Tensor, chosen: Tensor) -> Tensor:
     """The parameters ``(*rows, K, *core)`` of the components that are chosen, ``(*rows)``."""
     extra = value.dim() - chosen.dim() - 1
     index = chosen.reshape(*chosen.shape, 1, *(1,) * extra)
@@ -119,7 +120,7 @@ class Mixture(Law):
         super().__init_subclass__(**options)
         family = cls.family
         ways = family.parametrisations or (tuple(family.domains),)
-        own = "".join(sorted(set("".join(family.cores.values())))) or "d" * cls.joint
+        own = "".join(sorted(set("".join(family.cores.values())))) or "defghij"[: cls.joint]
         if family.param_dims and not family.cores:
             raise OptionError(
                 f"{cls.__name__}: a mixture of {family.__name__} laws is not known: the family "
@@ -193,7 +194,7 @@ class Mixture(Law):
         for key, value in own.items():
             core = len(cls.cores[key])
             if isinstance(value, Tensor) and value.dim() >= core:
-                own[key] = _pick(value.expand(*rows, *value.shape[value.dim() - core :]), chosen)
+                own[key] = pick(value.expand(*rows, *value.shape[value.dim() - core :]), chosen)
             elif isinstance(value, Tensor) and value.dim():
                 own[key] = value  # one for all components
         family = cls.family
@@ -252,7 +253,7 @@ class Responsibility(Categorical):
     """
 
     def __init__(
-        self, mixture: Mixture, var: str | Iterable[str], name: str, *, onehot: bool = True
+        self, mixture: Law, var: str | Iterable[str], name: str, *, onehot: bool = True
     ) -> None:
         super().__init__(var, [*mixture.var, *mixture.cond_var], name, onehot=onehot)
         self.mixture = mixture
@@ -266,7 +267,14 @@ class Responsibility(Categorical):
         """The joint log densities of value and component."""
         mixture = self.mixture
         params = mixture.params([conditions[c] for c in mixture.cond_var])
-        return {"logits": type(mixture).log_joint(conditions[mixture.var[0]], **params)}
+        moves: Any = mixture.moves
+        return {"logits": moves.log_joint(conditions[mixture.var[0]], **params)}
+
+    @property
+    def formula(self) -> Formula:
+        r""":math:`p(k,x) / p(x)`."""
+        name, (x, *given) = self.mixture.name, self.cond_var
+        return Formula([Term([Atom(name, [*self.var, x], given)], below=[Atom(name, [x], given)])])
 
 
 class NormalMixture(Mixture):

@@ -2,7 +2,28 @@
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
+
+from ancestral.core.errors import GradientError
+
+
+def as_constant(what: str, value: Tensor) -> Tensor:
+    """A constant of a law: a copy of its own, in floating point.
+
+    Raises:
+        GradientError: If it has a gradient, which a constant would cut.
+    """
+    if value.requires_grad:
+        key = what.rpartition(" ")[2]
+        raise GradientError(
+            f"{what} is a tensor with a gradient, which a constant would cut. Give "
+            f"nn.Parameter(...) to train it, {key}.detach() to keep it fixed, or the name of a "
+            "condition to pass it in."
+        )
+    if not value.is_floating_point():
+        value = value.to(torch.get_default_dtype())
+    return value.clone(memory_format=torch.contiguous_format)
 
 
 class Numbers:

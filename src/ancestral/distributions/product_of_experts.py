@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ancestral.core.errors import OptionError, VariableError
+from ancestral.core.errors import ParameterError, VariableError
 from ancestral.distributions.base import Distribution, Factor
 from ancestral.distributions.eager import params_of
 from ancestral.distributions.experts import (
@@ -82,9 +82,8 @@ class ProductOfNormal(Normal):
         mask: Name of a condition S, shape ``(rows, experts)``, 1 for present and 0 for missing.
 
     Raises:
-        OptionError: If an expert is no normal law.
         VariableError: If the laws are over different variables.
-        ParameterError: If the weights do not fit.
+        ParameterError: If an expert is no normal law, or the weights do not fit.
         ShapeError: If the mask does not have an entry for each expert.
 
     Source: Wu, Goodman, Multimodal generative models for scalable weakly-supervised learning, 2018.
@@ -208,7 +207,7 @@ class ElementWiseProductOfNormal(Normal):
         mask: Name of a condition S, shape ``(rows, entries)``, 1 for present and 0 for missing.
 
     Raises:
-        OptionError: If the law is no normal law of one condition.
+        ParameterError: If the law is no normal law of one condition.
         VariableError: If the prior is over another variable.
 
     Source: Vedantam et al., Generative models of visually grounded imagination, 2018.
@@ -233,7 +232,7 @@ class ElementWiseProductOfNormal(Normal):
         parts = as_experts("ElementWiseProductOfNormal", p)
         first = _prior_of("ElementWiseProductOfNormal", prior, parts)
         if len(parts) != 1 or len(parts[0].cond_var) != 1 or first.cond_var:
-            raise OptionError(
+            raise ParameterError(
                 "ElementWiseProductOfNormal takes one normal law with one condition, whose "
                 f"entries are the experts, and a prior without any; got "
                 f"{', '.join(f.text for f in (*parts, first))}."

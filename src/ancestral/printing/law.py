@@ -84,6 +84,9 @@ def _end(value: float | str, d: Dialect) -> str:
 
 def _term(term: Term, d: Dialect) -> str:
     body = "".join(_atom(atom, d) for atom in term.atoms)
+    if term.below:
+        below = "".join(_atom(atom, d) for atom in term.below)
+        body = d.form("fraction", above=body, below=below)
     if term.weight is None:
         return body
     return d.form("product", left=_factor(term.weight, d), right=body)

@@ -96,7 +96,7 @@ class Watch:
         law = run.program.laws[step.law]
         tensors = {**value.rows, **value.fixed}
         for key, v in tensors.items():
-            domain = law.domains.get(key)
+            domain = law.domains.get(key) or law.moves.domains.get(key)
             v = torch.as_tensor(v)
             if domain is None:
                 finite(f"{key} of {step.text}", v)

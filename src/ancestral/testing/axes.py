@@ -36,7 +36,7 @@ def axes_of_constants(case: LawCase) -> None:
         shaped(total, lead, f"log density of {tuple(x.shape)}")
         each = law.get_log_prob({var: x}, sum_features=False)
         shaped(each, (*lead, *parts), "log density of components")
-        close(each.flatten(len(lead)).sum(-1), total, "the sum over components", 1e-5)
+        close(each.reshape(*lead, -1).sum(-1), total, "the sum over components", 1e-5)
 
 
 def axes_of_rows(case: LawCase) -> None:

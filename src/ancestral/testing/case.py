@@ -29,12 +29,13 @@ class LawCase:
     @property
     def params(self) -> dict[str, Tensor]:
         """The parameters among the arguments."""
-        return {k: v for k, v in self.arguments.items() if k in self.family.domains}
+        own = {} if self.family.composite else self.family.domains
+        return {k: v for k, v in self.arguments.items() if k in own}
 
     @property
     def options(self) -> dict[str, Any]:
         """The other arguments."""
-        return {k: v for k, v in self.arguments.items() if k not in self.family.domains}
+        return {k: v for k, v in self.arguments.items() if k not in self.params}
 
     def core(self, key: str) -> int:
         """How many last axes of a parameter the density reduces."""

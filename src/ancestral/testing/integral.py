@@ -97,7 +97,7 @@ class Integral:
         log_density = self.log_density(law)
         lift = (-1,) + (1,) * (log_density.dim() - 1)
         mass = (log_density + log_cell.reshape(lift)).exp() * step**size
-        kept = (mass > TAIL / len(mass)).flatten(1).any(1)  # few, of three coordinates
+        kept = (mass > TAIL / len(mass)).reshape(len(mass), -1).any(1)  # few, of three coordinates
         self.x, self.mass = self.x[kept], mass[kept]
         self.cells = log_cell.reshape(lift)[kept].exp() * step**size
 

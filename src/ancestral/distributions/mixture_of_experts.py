@@ -1,0 +1,230 @@
+r"""Mixtures of normal experts, :math:`q(z|x) = \sum_i w_i\, q_i(z|x_i)` (MMVAE).
+
+Each modality has an encoder, and a draw is one of its expert's, chosen at random row by row. The
+choice does not depend on anything that is trained, so that draws have the pathwise gradient.
+"""
+
+import functools
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ancestral.core.errors import MissingVariableError, ShapeError
+from ancestral.core.names import listing
+from ancestral.distributions.base import Distribution
+from ancestral.distributions.categorical import log_probabilities
+from ancestral.distributions.constraints import Constraint, positive, real
+from ancestral.distributions.experts import (
+    as_experts,
+    conditions_of,
+    event_of,
+    presence,
+    stacked,
+    weights_of,
+    without_of,
+    written,
+)
+from ancestral.distributions.formula import Atom, Formula, Term
+from ancestral.distributions.joint import Joint
+from ancestral.distributions.law import Law, Params
+from ancestral.distributions.mixture import NormalMixture, pick
+from ancestral.distributions.normal import Normal
+
+# one expert at least must be there
+log_weights = Constraint(
+    "numbers or -inf (a missing expert), of which one at least is a number: each row needs one of "
+    "the modalities",
+    lambda x: ((x < torch.inf).all(-1)) & (x > -torch.inf).any(-1),
+    of_real=lambda x: x,
+)
+
+
+class _Chosen(NormalMixture):
+    """The moves: a component is chosen by the first entry of the noise, the rest is its own."""
+
+    noise_of = None  # type: ignore[assignment]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.noise = "normal"
+
+    @classmethod
+    def noise_shape(cls, event: tuple[int, ...]) -> tuple[int, ...]:
+        """One more entry than a value has, which is flat."""
+        value = cls.value_shape(event)
+        cut = len(value) - cls.value_dims
+        return (*value[:cut], 1 + torch.Size(value[cut:]).numel())
+
+    @classmethod
+    def draw(cls, noise: Tensor, **params: Any) -> Tensor:
+        r""":math:`\mu_i + \sigma_i\epsilon`; :math:`\Phi(\epsilon_0)` chooses i by its share."""
+        share = log_probabilities(params.get("weights"), params.get("weight_logits")).exp()
+        below = share.cumsum(-1)
+        below = below[..., :-1] / below[..., -1:]
+        chosen = (torch.special.ndtr(noise[..., :1]) > below).sum(-1)
+        rows, core = chosen.shape, cls.value_dims
+        loc, scale = (
+            pick(v.expand(*rows, *v.shape[v.dim() - core - 1 :]), chosen)
+            for v in (params["loc"], params["scale"])
+        )
+        return loc + scale * noise[..., 1:].reshape(*rows, *loc.shape[loc.dim() - core :])
+
+
+@functools.cache
+def _moves(rank: int) -> type[_Chosen]:
+    """The moves for values whose event has so many axes."""
+    return type(f"MixtureOfNormal{rank}", (_Chosen,), {"joint": rank})
+
+
+class MixtureOfNormal(Law):
+    r"""A mixture of normal laws of one variable, each with conditions of its own,
+    :math:`\log q(z|x) = \log\sum_{i\in S} e^{\log w_i + \log q_i(z|x_i)} - \log\sum_{i\in S} w_i`.
+
+    A draw is that of one expert for all entries of a row. An expert drops out where its modality
+    is missing, and the weights of the others are normalised: of a whole batch, if the Distribution
+    API is not given its input; row by row, if ``mask`` names a condition that says which are
+    present. What stands in a missing row, be it NaN, reaches neither value nor gradient; the
+    expert's network sees zeros there.
+
+    Args:
+        experts: Normal laws over one variable, each with conditions of its own.
+        weight_modalities: Weights :math:`w \ge 0` of the experts, normalised; equal if not given.
+            Kept as a buffer.
+        name: How it prints.
+        features_shape: Event shape of a value, if it has not one axis; that of an expert if not
+            given.
+        mask: Name of a condition S, shape ``(rows, experts)``, 1 for present and 0 for missing.
+
+    Raises:
+        VariableError: If the laws are over different variables.
+        ParameterError: If an expert is no normal law, or the weights do not fit.
+        ShapeError: If the mask does not have an entry for each expert, or the event has not one
+            axis and is not declared.
+
+    Source: Shi et al., Variational mixture-of-experts autoencoders, 2019.
+
+    Example:
+        >>> q_x = Normal(var=["z"], cond_var=["x"], loc="x", scale=1.0, name="q")
+        >>> q_y = Normal(var=["z"], cond_var=["y"], loc="y", scale=1.0, name="q")
+        >>> q = MixtureOfNormal([q_x, q_y], name="q")
+        >>> q.latex()
+        'q(z|x,y) = 0.5 q(z|x) + 0.5 q(z|y)'
+        >>> zero = torch.zeros(1, 1)
+        >>> q.get_log_prob({"x": zero, "y": zero, "z": zero})
+        tensor([-0.9189])
+    """
+
+    composite = True
+    domains = {"weight_logits": log_weights, "loc": real, "scale": positive}
+    value_dims = 1
+    param_dims = 2
+    reparametrised = True
+    noise = "normal"
+    weight_modalities: Tensor
+
+    def __init__(
+        self,
+        experts: Distribution | Iterable[Distribution],
+        weight_modalities: Sequence[float] | Tensor | None = None,
+        name: str = "p",
+        features_shape: Sequence[int] | None = None,
+        *,
+        mask: str | None = None,
+    ) -> None:
+        every = as_experts("MixtureOfNormal", experts)
+        if weight_modalities is None:
+            weight_modalities = [1.0] * len(every)
+        weights = weights_of("MixtureOfNormal", weight_modalities, [len(every)])
+        event = event_of(every, features_shape)
+        self._every = every  # before the moves are asked for
+        self._rank = 1 if event is None else len(event)
+        super().__init__(every[0].var, conditions_of(every, mask), name, event, None, {})
+        self.mask = mask
+        self._columns, self._width = tuple(range(len(every))), len(every)  # of the mask
+        self.experts = torch.nn.ModuleList(f.law for f in every)
+        self.register_buffer("weight_modalities", weights / weights.sum())
+
+    @classmethod
+    def examples(cls) -> list[dict[str, Any]]:
+        """Two experts of two entries, and three with weights."""
+        return [
+            {"experts": [_expert(0.3, 0.8), _expert(-1.2, 0.5)]},
+            {
+                "experts": [_expert(0.3, 0.8), _expert(-1.2, 0.5), _expert(1.5, 0.6)],
+                "weight_modalities": [0.2, 0.5, 0.3],
+            },
+        ]
+
+    @property
+    def moves(self) -> type[Law]:
+        """Those of a mixture of events of this rank."""
+        return _moves(self._rank)
+
+    def forward(self, **conditions: Tensor) -> Params:
+        """The parameters of all experts, and their weights in each row."""
+        held: list[Tensor | None] = [None] * len(self._every)
+        weight = self.weight_modalities.log()
+        if self.mask is not None:
+            rows = presence(self.prob_text, self.mask, conditions[self.mask], self._width)
+            rows = rows[..., list(self._columns)]
+            held = list(rows.unbind(-1))
+            weight = torch.where(rows, weight, -torch.inf)
+        loc, scale = stacked(self, self._every, conditions, held, absent=1.0)
+        lead = loc.dim() - 1 - self._rank
+        if self.declared_shape is None and lead != min(len(self.cond_var), 1):
+            raise ShapeError(
+                f"{self.prob_text}: its experts have parameters of shape {tuple(loc.shape[1:])}, "
+                "of which the event should be one axis. Declare the event shape: "
+                f"features_shape={list(loc.shape[2:])}."
+            )
+        if lead < 0:  # numbers
+            loc, scale = (v.reshape(len(v), *(1,) * -lead, *v.shape[1:]) for v in (loc, scale))
+        loc, scale = (v.movedim(0, v.dim() - 1 - self._rank) for v in (loc, scale))
+        return {"weight_logits": weight.to(loc.dtype), "loc": loc, "scale": scale}
+
+    @property
+    def optional(self) -> tuple[str, ...]:
+        """The conditions of the experts."""
+        names = dict.fromkeys(c for f in self._every for c in f.cond_var if c != self.mask)
+        return tuple(names)
+
+    @property
+    def masked(self) -> tuple[str, ...]:
+        """The conditions of the experts, if there is a mask."""
+        return self.optional if self.mask else ()
+
+    def without(self, names: Sequence[str]) -> Law:
+        """The mixture of the experts that need none of these conditions."""
+        kept = without_of(self, self._every, names)
+        if not kept:
+            raise MissingVariableError(
+                f"{self.prob_text} needs the conditions of at least one expert: "
+                f"{listing(self.optional)}."
+            )
+        twin = MixtureOfNormal(
+            [Joint((self._every[i],)) for i in kept],
+            self.weight_modalities[kept],
+            self.name,
+            self.declared_shape,
+            mask=self.mask,
+        )
+        twin._columns, twin._width = tuple(self._columns[i] for i in kept), self._width
+        return twin
+
+    @property
+    def formula(self) -> Formula:
+        r""":math:`w_1 q(z|x) + w_2 q(z|y)`."""
+        weights: list[Any] = written(self.weight_modalities)
+        if self.mask is not None:
+            weights = [(self.mask, 1 + i) for i in self._columns]
+        atoms = (Atom(f.law.name, f.var, f.cond_var) for f in self._every)
+        terms = [Term([atom], w) for atom, w in zip(atoms, weights, strict=True)]
+        return Formula(terms, self.mask is not None)
+
+
+def _expert(loc: float, scale: float) -> Normal:
+    """An expert of the examples."""
+    steps = torch.linspace(0.0, 1.0, 2, dtype=torch.float64)
+    return Normal(loc=loc + steps, scale=scale + 0.2 * steps)
