@@ -42,7 +42,8 @@ def _normal(what: str, law: object) -> Factor:
     if not isinstance(law, Distribution):
         raise ParameterError(f"{what} takes normal laws, got {type(law).__name__}.")
     single = len(law.factors) == 1 and not law.integrated and not law.factors[0].copies
-    if not single or not issubclass(law.factors[0].law.moves, Normal):
+    own = law.factors[0].law
+    if not single or not issubclass(own.moves, Normal) or own.pushforward is not None:
         raise ParameterError(
             f"{what} takes normal laws, each of one variable, got {law.prob_text}, a "
             f"{law.factors[0].law.distribution_name if single else 'product of several'}."

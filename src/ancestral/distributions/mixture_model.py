@@ -250,12 +250,12 @@ def _components(laws: Sequence[Distribution]) -> tuple[Factor, ...]:
     for law in laws:
         single = isinstance(law, Distribution) and len(law.factors) == 1 and not law.integrated
         factor = law.factors[0] if single else None
-        if factor is None or not factor.law.has_density or not factor.law.domains or factor.copies:
+        if factor is None or factor.copies or not _has_moves(factor.law):
             told = law.prob_text if isinstance(law, Distribution) else type(law).__name__
             raise ParameterError(
-                f"MixtureModel mixes laws of one variable that have a density; {told} is none. "
-                "An expectation over a mixture of others is the weighted sum of expectations: "
-                "a * E(p_0, f) + (1 - a) * E(p_1, f)."
+                "MixtureModel mixes laws of one variable that have a density by parameters; "
+                f"{told} is none. An expectation over a mixture of others is the weighted sum of "
+                "expectations: a * E(p_0, f) + (1 - a) * E(p_1, f)."
             )
         found.append(factor)
     if len({f.var for f in found}) > 1:
@@ -264,6 +264,11 @@ def _components(laws: Sequence[Distribution]) -> tuple[Factor, ...]:
             f"{', '.join(f.text for f in found)}. Rename them with replace_var(...)."
         )
     return tuple(found)
+
+
+def _has_moves(law: Law) -> bool:
+    """Whether the density is a function of parameters: that of a flow inverts a bijection."""
+    return law.has_density and bool(law.domains) and law.pushforward is None
 
 
 def _prior(every: Sequence[Factor], prior: Distribution | None, weights: Any) -> Factor:

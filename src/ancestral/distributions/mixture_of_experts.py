@@ -44,6 +44,7 @@ log_weights = Constraint(
 class _Chosen(NormalMixture):
     """The moves: a component is chosen by the first entry of the noise, the rest is its own."""
 
+    reparametrised = True
     noise_of = None  # type: ignore[assignment]
 
     def __init_subclass__(cls, **options: Any) -> None:
