@@ -10,6 +10,7 @@ from torch import nn
 from ancestral.core.errors import OptionError, ParameterError, ShapeError, SupportError
 from ancestral.distributions import LKJCholesky, MatrixNormal, MultivariateNormal, Normal, Wishart
 from ancestral.losses import E, KullbackLeibler
+from tests.oracles.slopes import gamma_slope
 
 f64 = torch.float64
 
@@ -144,7 +145,7 @@ def test_gradient_of_a_wishart_draw_is_exact_for_one_row():
     noise = Wishart.noise_of((3, 1, 1), v, df=df, scale_tril=factor)
     x = Wishart.draw(noise, df=df, scale_tril=factor).flatten()
     half, g = 0.5 * df.detach(), (x / (2.0 * v)).detach()
-    slope = torch._standard_gamma_grad(half, g)
+    slope = torch.from_numpy(gamma_slope(half.numpy(), g.numpy()))
     found = torch.autograd.grad(x.sum(), [df, v])
     torch.testing.assert_close(found[0], slope * v.detach())
     torch.testing.assert_close(found[1], (x / v).detach())

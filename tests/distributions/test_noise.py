@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ancestral.core.errors import OptionError, ShapeError
 from ancestral.distributions import Beta, Gamma, Normal, TruncatedNormal
 from ancestral.losses import E, KullbackLeibler
+from tests.oracles.slopes import gamma_slope
 
 f64 = torch.float64
 
@@ -62,7 +63,7 @@ def test_noise_given_is_the_standard_draw(draws):
         g = 0.5 + torch.rand(*(() if draws is None else (draws,)), rows, 3, dtype=f64)
         value = function({"x": x}, noise={"z": g})
         a, b = (x * q.net.weight[0]).exp(), (x * q.net.weight[1]).exp()
-        slope = torch._standard_gamma_grad(a.detach().expand_as(g).contiguous(), g)
+        slope = torch.from_numpy(gamma_slope(a.detach().numpy(), g.numpy()))
         z = (g + slope * (a - a.detach())) / b
         fit = torch.distributions.Normal(z, 1.0).log_prob(x).sum(-1)
         fit = fit if draws is None else fit.mean(0)

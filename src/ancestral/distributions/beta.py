@@ -22,7 +22,11 @@ from ancestral.distributions.gamma_function import (
     stirling_error,
 )
 from ancestral.distributions.implicit import attach
-from ancestral.distributions.incomplete_beta import log_beta_tails, log_odds_of_rank
+from ancestral.distributions.incomplete_beta import (
+    log_beta_tails,
+    log_odds_of_rank,
+    slopes_in_shapes,
+)
 from ancestral.distributions.incomplete_gamma import log_of
 from ancestral.distributions.law import Law, Parameter, Params
 from ancestral.distributions.noise import as_noise
@@ -98,13 +102,14 @@ class Beta(Law):
     @staticmethod
     def draw(noise: Tensor, concentration1: Any, concentration0: Any) -> Tensor:
         """The draw with its derivatives."""
-        a, b = (as_noise(c, noise.shape, noise) for c in (concentration1, concentration0))
-        n, pairs = a + b, []
-        if isinstance(concentration1, Tensor) and concentration1.requires_grad:
-            pairs.append((concentration1, (1.0 - noise) * torch._dirichlet_grad(noise, a, n)))
-        if isinstance(concentration0, Tensor) and concentration0.requires_grad:
-            pairs.append((concentration0, -noise * torch._dirichlet_grad(1.0 - noise, b, n)))
-        return attach(noise, *pairs) if pairs else noise
+        pair = (concentration1, concentration0)
+        if not any(isinstance(c, Tensor) and c.requires_grad for c in pair):
+            return noise
+        a, b = (double(as_noise(c, noise.shape, noise)) for c in pair)
+        x = double(noise)
+        slopes = (x * (1.0 - x) * s for s in slopes_in_shapes(a, b, x, 1.0 - x))
+        given = zip(pair, slopes, strict=True)
+        return attach(noise, *((torch.as_tensor(c), s.to(noise.dtype)) for c, s in given))
 
     @staticmethod
     def log_density(x: Tensor, concentration1: Any, concentration0: Any) -> Tensor:

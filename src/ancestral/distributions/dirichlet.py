@@ -21,6 +21,7 @@ from ancestral.distributions.gamma_function import (
     stirling_error,
 )
 from ancestral.distributions.implicit import attach
+from ancestral.distributions.incomplete_beta import slopes_in_shapes
 from ancestral.distributions.law import Law, Parameter, Params
 from ancestral.distributions.noise import as_noise
 
@@ -90,9 +91,10 @@ class Dirichlet(Law):
         alpha = torch.as_tensor(concentration)
         if not alpha.requires_grad:
             return noise
-        fixed = alpha.detach().expand(noise.shape)
-        slope = torch._dirichlet_grad(noise, fixed, fixed.sum(-1, keepdim=True).expand_as(noise))
-        moved = attach(torch.zeros_like(noise), (concentration, slope))
+        fixed, x = double(alpha.detach()).expand(noise.shape), double(noise)
+        rest = fixed.sum(-1, keepdim=True) - fixed
+        slope = x * slopes_in_shapes(fixed, rest, x, 1.0 - x)[0]  # without what the others lose
+        moved = attach(torch.zeros_like(noise), (concentration, slope.to(noise.dtype)))
         return noise + (moved - noise * moved.sum(-1, keepdim=True))  # what leaves one goes to all
 
     @staticmethod

@@ -20,7 +20,12 @@ from ancestral.distributions.gamma_function import (
     stirling_error,
 )
 from ancestral.distributions.implicit import attach
-from ancestral.distributions.incomplete_gamma import log_gamma_tails, log_of, log_of_rank
+from ancestral.distributions.incomplete_gamma import (
+    log_gamma_tails,
+    log_of,
+    log_of_rank,
+    slope_in_shape,
+)
 from ancestral.distributions.law import Law, Parameter, Params
 from ancestral.distributions.noise import as_noise
 from ancestral.distributions.normal import Normal
@@ -145,8 +150,8 @@ def implicit_gamma(noise: Tensor, concentration: Any) -> Tensor:
     """A standard gamma draw with its derivative with respect to the concentration."""
     if not isinstance(concentration, Tensor) or not concentration.requires_grad:
         return noise
-    slope = torch._standard_gamma_grad(as_noise(concentration, noise.shape, noise), noise)
-    return attach(noise, (concentration, slope))
+    slope = slope_in_shape(double(as_noise(concentration, noise.shape, noise)), double(noise))
+    return attach(noise, (concentration, slope.to(noise.dtype)))
 
 
 def _log_tails(x: Tensor, concentration: Any, rate: Any) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ from ancestral.distributions.constraints import Constraint, positive, unit_vecto
 from ancestral.distributions.dirichlet import draw_dirichlet
 from ancestral.distributions.gamma_function import digamma_error, double, log_beta, result_like
 from ancestral.distributions.implicit import attach
+from ancestral.distributions.incomplete_beta import slopes_in_shapes
 from ancestral.distributions.law import Law, Parameter, Params
 from ancestral.distributions.noise import as_noise, per_vector
 
@@ -102,9 +103,9 @@ class PowerSpherical(Law):
         if kappa.requires_grad:
             half = 0.5 * (noise.shape[-1] - 1)
             w = away.squeeze(-1)
-            above = as_noise(kappa, w.shape, w) + half
-            slope = -w * torch._dirichlet_grad(1.0 - w, above, above + half)
-            away = attach(w, (kappa, slope)).unsqueeze(-1)
+            above, x = double(as_noise(kappa, w.shape, w)) + half, double(w)
+            slope = slopes_in_shapes(torch.full_like(above, half), above, x, 1.0 - x)[1]
+            away = attach(w, (kappa, (x * (1.0 - x) * slope).to(w.dtype))).unsqueeze(-1)
         mu = direction(loc)
         # a reflection takes the first axis to the mean, or to its opposite, whichever is farther
         sign = torch.where(mu[..., :1] < 0, -1.0, 1.0).to(mu.dtype)

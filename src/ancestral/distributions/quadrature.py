@@ -13,7 +13,7 @@ from torch import Tensor
 # nodes and weights
 RULES: dict[int, list[list[float]]] = {
     count: [part.tolist() for part in np.polynomial.legendre.leggauss(count)]
-    for count in (8, 40, 64)
+    for count in (8, 24, 40, 64)
 }
 
 
@@ -24,17 +24,24 @@ def integrate(f: Callable[[Tensor], Tensor], low: Tensor, high: Tensor, nodes: i
         f: The integrand, component by component; it is called once, with a leading axis of points.
         low: Lower ends, shape ``S``.
         high: Upper ends, shape ``S``.
-        nodes: How many points there are: 8, 40 or 64; polynomials of degree ``2 * nodes - 1`` are
-            exact.
+        nodes: How many points there are: 8, 24, 40 or 64; it is exact for polynomials of degree
+            ``2 * nodes - 1``.
 
     Example:
         >>> integrate(torch.cos, torch.zeros(1), torch.ones(1))
         tensor([0.8415])
     """
+    return integrals(lambda t: (f(t),), low, high, nodes)[0]
+
+
+def integrals(
+    f: Callable[[Tensor], tuple[Tensor, ...]], low: Tensor, high: Tensor, nodes: int = 40
+) -> tuple[Tensor, ...]:
+    """Several integrals over the same intervals; arguments are those of :func:`integrate`."""
     half, middle = 0.5 * (high - low), 0.5 * (high + low)
     rule = torch.tensor(RULES[nodes], dtype=middle.dtype).to(middle.device, non_blocking=True)
     points, weights = rule.reshape(2, nodes, *(1,) * middle.dim()).unbind()
-    return half * (weights * f(middle + points * half)).sum(0)
+    return tuple(half * (weights * value).sum(0) for value in f(middle + points * half))
 
 
 def highest(low: Tensor, high: Tensor, width: Tensor) -> tuple[Tensor, Tensor, Tensor]:
