@@ -4,11 +4,19 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from scipy import special, stats
 from torch import nn
 
 from ancestral.core.errors import OptionError, ParameterError, ShapeError, SupportError
-from ancestral.distributions import LKJCholesky, MatrixNormal, MultivariateNormal, Normal, Wishart
+from ancestral.distributions import (
+    LKJCholesky,
+    MatrixNormal,
+    MultivariateNormal,
+    Normal,
+    VonMisesFisher,
+    Wishart,
+)
 from ancestral.losses import E, KullbackLeibler
 from tests.oracles.slopes import gamma_slope
 
@@ -221,6 +229,12 @@ def test_covariance_of_scales_and_correlations_is_trained():
 PAIRS = [(weights(), weights("p", -MEAN, triangle(2, 2), triangle(3, 3)))]
 PAIRS += [(scatter(**f), scatter("p", 3.2, scale_tril=triangle(3, 3))) for f in forms(COLUMN)]
 PAIRS += [(correlated(), correlated("p", 2.0))]
+PAIRS += [
+    (
+        VonMisesFisher(name="q", loc=F.normalize(MEAN, dim=-1), concentration=3.0),
+        VonMisesFisher(name="p", loc=-F.normalize(MEAN, dim=-1), concentration=0.5),
+    )
+]
 
 
 @pytest.mark.usefixtures("compiler_is_imported")

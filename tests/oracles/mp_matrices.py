@@ -63,6 +63,24 @@ def correlations(r: random.Random, p: Row) -> list[list[float]]:
     return rows
 
 
+def pole(size: int) -> Callable[[random.Random], list[float]]:
+    """A unit vector."""
+
+    def draw(r: random.Random) -> list[float]:
+        x = [r.gauss(0, 1) for _ in range(size)]
+        return [v / sum(u * u for u in x) ** 0.5 for v in x]
+
+    return draw
+
+
+def turned(r: random.Random, p: Row) -> list[float]:
+    """A unit vector at a distance of 1e-4 to 1e2 standard deviations from the mean, or anywhere."""
+    away = pole(len(p["loc"]))(r)
+    far = 10 ** r.uniform(-4, 2) / (1 + p["concentration"]) ** 0.5
+    x = [m + far * v for m, v in zip(p["loc"], away, strict=True)] if r.random() < 0.7 else away
+    return [v / sum(u * u for u in x) ** 0.5 for v in x]
+
+
 # -- formulas -------------------------------------------------------------------------------------
 def product(factor: Any) -> Any:
     """A covariance from its factor."""
@@ -152,6 +170,27 @@ def lkj_entropy(concentration: Number) -> Number:
     )
 
 
+def _log_sphere(size: int, kappa: Number) -> Number:
+    """The logarithm of the integral of exp(kappa (cos - 1))."""
+    order = mp.mpf(size) / 2 - 1
+    scaled = mp.log(mp.besseli(order, kappa)) - kappa
+    return scaled + mp.mpf(size) / 2 * mp.log(2 * mp.pi) - order * mp.log(kappa)
+
+
+def fisher(x: list[Number], loc: list[Number], concentration: Number) -> Number:
+    """The log density of a von Mises-Fisher law."""
+    lengths = [mp.sqrt(sum(v * v for v in u)) for u in (x, loc)]
+    square = sum((a / lengths[0] - b / lengths[1]) ** 2 for a, b in zip(x, loc, strict=True))
+    return -concentration * square / 2 - _log_sphere(len(x), concentration)
+
+
+def fisher_entropy(loc: list[Number], concentration: Number) -> Number:
+    """Its entropy."""
+    order = mp.mpf(len(loc)) / 2 - 1
+    mean = mp.besseli(order + 1, concentration) / mp.besseli(order, concentration)
+    return concentration * (1 - mean) + _log_sphere(len(loc), concentration)
+
+
 # -- the table ------------------------------------------------------------------------------------
 LAWS: dict[str, Reference] = {
     **mp_mixtures.LAWS,
@@ -186,4 +225,13 @@ LAWS: dict[str, Reference] = {
         {"dim": 3},
         rows=400,
     ),
+    **{
+        f"VonMisesFisher.{size}": Reference(
+            {"loc": pole(size), "concentration": positive},
+            turned,
+            {"log_prob": fisher, "entropy": fisher_entropy},
+            rows=150,
+        )
+        for size in (2, 3, 4, 30)
+    },
 }

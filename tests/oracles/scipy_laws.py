@@ -586,6 +586,32 @@ def BernoulliMixture(
                     on, on * (1 - on))  # fmt: skip
 
 
+def VonMisesFisher(loc: Array, concentration: Array) -> Oracle:
+    size = loc.shape[-1]
+    mu = loc / np.linalg.norm(loc, axis=-1, keepdims=True)
+    laws = [stats.vonmises_fisher(*args) for args in zip(mu, concentration, strict=True)]
+    order = size / 2 - 1
+    mean = special.ive(order + 1, concentration) / special.ive(order, concentration)
+    log_z = np.log(special.ive(order, concentration)) + size / 2 * np.log(2 * np.pi)
+    log_z = log_z - order * np.log(concentration)
+    across = mean / concentration  # of each direction orthogonal to the mean
+    along = 1 - (size - 1) * across - mean**2
+    variance = mu**2 * along[:, None] + (1 - mu**2) * across[:, None]
+
+    def log_density(x: Array) -> Array:
+        x = x / np.linalg.norm(x, axis=-1, keepdims=True)
+        return np.stack([law.logpdf(x[:, i]) for i, law in enumerate(laws)], -1)
+
+    def kl(other: Oracle) -> Array:
+        nu, kappa, its_z = other.frozen
+        cosine = (mu * nu).sum(-1)
+        return concentration * (mean - 1) - log_z - kappa * (mean * cosine - 1) + its_z
+
+    entropy = np.array([law.entropy() for law in laws])
+    frozen = (mu, concentration, log_z)
+    return Oracle(log_density, mean[:, None] * mu, variance, entropy, kl, frozen)
+
+
 # -- matrices -------------------------------------------------------------------------------------
 def MatrixNormal(
     loc: Array,

@@ -57,6 +57,7 @@ from ancestral.distributions.student_t import StudentT
 from ancestral.distributions.truncated_normal import TruncatedNormal
 from ancestral.distributions.uniform import Uniform
 from ancestral.distributions.von_mises import VonMises
+from ancestral.distributions.von_mises_fisher import VonMisesFisher
 from ancestral.distributions.wishart import Wishart
 from ancestral.distributions.zero_inflated import (
     ZeroInflated,
@@ -120,6 +121,7 @@ __all__ = [
     "TruncatedNormal",
     "Uniform",
     "VonMises",
+    "VonMisesFisher",
     "Wishart",
     "ZeroInflated",
     "ZeroInflatedNegativeBinomial",

@@ -23,6 +23,7 @@ from ancestral.distributions.gamma_function import (
     stirling_error,
 )
 from ancestral.distributions.implicit import attach
+from ancestral.distributions.incomplete_beta import slopes_in_shapes
 from ancestral.distributions.law import Law, Parameter, Params
 
 
@@ -137,8 +138,8 @@ class LKJCholesky(Law):
         above, half = _rows(eta, noise.shape[-1], noise)
         below, diagonal = _parts(noise)
         square, rest = below.square().sum(-1), diagonal.square()
-        fixed = above.detach().expand_as(rest)
-        slope = -square * torch._dirichlet_grad(rest, fixed, fixed + half)
+        fixed, y, z = double(above.detach()).expand(rest.shape), double(square), double(rest)
+        slope = (y * z * slopes_in_shapes(double(half), fixed, y, z)[1]).to(noise.dtype)
         square = attach(square, (above, slope)) / square
         return _whole(below * square.sqrt().unsqueeze(-1), attach(rest, (above, -slope)).sqrt())
 

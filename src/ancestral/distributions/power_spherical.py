@@ -106,15 +106,7 @@ class PowerSpherical(Law):
             above, x = double(as_noise(kappa, w.shape, w)) + half, double(w)
             slope = slopes_in_shapes(torch.full_like(above, half), above, x, 1.0 - x)[1]
             away = attach(w, (kappa, (x * (1.0 - x) * slope).to(w.dtype))).unsqueeze(-1)
-        mu = direction(loc)
-        # a reflection takes the first axis to the mean, or to its opposite, whichever is farther
-        sign = torch.where(mu[..., :1] < 0, -1.0, 1.0).to(mu.dtype)
-        first = torch.cat([mu[..., :1] + sign, mu[..., 1:]], -1)
-        flat = torch.cat([torch.zeros_like(away), around], -1)
-        share = (first * flat).sum(-1, keepdim=True) / first.square().sum(-1, keepdim=True)
-        return (1.0 - 2.0 * away) * mu + 2.0 * (away * (1.0 - away)).sqrt() * (
-            flat - 2.0 * share * first
-        )
+        return away_from(direction(loc), away, around)
 
     @staticmethod
     def log_density(x: Tensor, loc: Any, concentration: Any) -> Tensor:
@@ -159,6 +151,24 @@ class PowerSpherical(Law):
 def direction(x: Tensor) -> Tensor:
     """A vector over its length."""
     return x / torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+
+
+def away_from(mu: Tensor, away: Tensor, around: Tensor) -> Tensor:
+    r""":math:`(1-2w)\mu + 2\sqrt{w(1-w)}\,v` with v orthogonal to :math:`\mu`.
+
+    Args:
+        mu: A unit vector, shape ``(*event, D)``.
+        away: w, shape ``(*event, 1)``.
+        around: A unit vector of one entry less, which v is with :math:`\mu` as its first axis.
+    """
+    # a reflection takes the first axis to the mean, or to its opposite, whichever is farther
+    sign = torch.where(mu[..., :1] < 0, -1.0, 1.0).to(mu.dtype)
+    first = torch.cat([mu[..., :1] + sign, mu[..., 1:]], -1)
+    flat = torch.cat([torch.zeros_like(away), around], -1)
+    share = (first * flat).sum(-1, keepdim=True) / first.square().sum(-1, keepdim=True)
+    return (1.0 - 2.0 * away) * mu + 2.0 * (away * (1.0 - away)).sqrt() * (
+        flat - 2.0 * share * first
+    )
 
 
 def _log_normaliser(kappa: Tensor, size: int) -> Tensor:
