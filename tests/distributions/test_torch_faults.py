@@ -15,6 +15,7 @@ from ancestral.distributions import (
     Laplace,
     Logistic,
     Normal,
+    NormalizingFlow,
     StudentT,
 )
 from ancestral.losses import KullbackLeibler
@@ -62,6 +63,8 @@ def test_a_normal_value_through_tanh_has_a_density_at_one():
     x, log_det = Tanh().inverse_and_log_det(torch.ones(1))
     log_p = Normal(loc=0.0, scale=1.0).get_log_prob({"x": x}) + log_det
     assert log_p.isfinite().all()
+    p = NormalizingFlow(Normal(loc=0.0, scale=1.0, features_shape=[1]), Tanh(), var=["x"])
+    assert torch.equal(p.get_log_prob({"x": torch.ones(1, 1)}), log_p)
     assert x.item() == pytest.approx(float(mp.atanh(1 - mp.mpf(2) ** -25)), rel=0.1)
 
 

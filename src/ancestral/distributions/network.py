@@ -87,6 +87,13 @@ class Parts(dict[str, Any]):
 def split_output(law: "Law", out: Tensor) -> Parts:
     """Parameters from one tensor: equal parts of its last axis, each through its link."""
     names = law.from_net
+    if isinstance(out, Tensor) and not names and law.split:
+        missing = [k for k in law.domains if k not in law.given and k not in law.split]
+        raise ParameterError(
+            f"{law.prob_text}: the network returned one tensor, which does not say "
+            f"{listing(missing or list(law.domains))}. Give {listing(missing) or 'others'} to the "
+            "constructor, or return a dict of all parameters."
+        )
     if not isinstance(out, Tensor) or not names:
         raise ParameterError(
             f"{law.prob_text}: the network must return a dict of parameters or one tensor, "

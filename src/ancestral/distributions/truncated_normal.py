@@ -5,10 +5,18 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ancestral.distributions.by_moments import kl_to_normal
-from ancestral.distributions.constraints import Constraint, extended, interval, positive, real
+from ancestral.distributions.constraints import (
+    Constraint,
+    extended,
+    identity,
+    interval,
+    positive,
+    real,
+)
 from ancestral.distributions.gamma_function import double, result_like
 from ancestral.distributions.implicit import attach
 from ancestral.distributions.law import Law, Parameter, Params
@@ -31,7 +39,9 @@ class TruncatedNormal(Law):
         scale: Standard deviation :math:`\sigma > 0` before truncation, likewise.
         low: Lower end :math:`a`, likewise; may be ``-inf``.
         high: Upper end :math:`b > a`, likewise; may be ``inf``.
-        net: A network of the conditions, which returns a dict of parameters.
+        net: A network of the conditions, which returns a dict of parameters; where the ends are
+            given, of one output tensor the first half of the last axis is ``loc``, the second
+            half through softplus ``scale``.
 
     Example:
         >>> p = TruncatedNormal(loc=0.0, scale=1.0, low=0.0, high=float("inf"))
@@ -40,6 +50,7 @@ class TruncatedNormal(Law):
     """
 
     domains = {"loc": real, "scale": positive, "low": extended, "high": extended}
+    split = {"loc": identity, "scale": F.softplus}
     increasing = ("low", "high")
     reparametrised = True
     noise = "uniform"

@@ -4,10 +4,13 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from ancestral.core.errors import ParameterError
+from ancestral.core.names import listing
 from ancestral.distributions.by_moments import kl_to_normal
-from ancestral.distributions.constraints import Constraint, interval, real
+from ancestral.distributions.constraints import Constraint, identity, interval, real
 from ancestral.distributions.elementary import log
 from ancestral.distributions.law import Law, Parameter, Params
 from ancestral.distributions.normal import Normal
@@ -25,7 +28,9 @@ class Uniform(Law):
         features_shape: Event shape of a value.
         low: Lower end :math:`a`: a number, a tensor, an ``nn.Parameter``, or a condition's name.
         high: Upper end :math:`b > a`, likewise.
-        net: A network of the conditions, which returns a dict of parameters.
+        net: A network of the conditions; of one output tensor the first half of the last axis is
+            the lower end, the second half through softplus the length, so that the ends are in
+            order.
 
     Example:
         >>> Uniform(low=0.0, high=4.0).get_log_sf({"x": torch.ones(1)}).exp()
@@ -33,6 +38,7 @@ class Uniform(Law):
     """
 
     domains = {"low": real, "high": real}
+    split = {"low": identity, "high": F.softplus}
     increasing = ("low", "high")
     reparametrised = True
     noise = "uniform"
@@ -53,6 +59,22 @@ class Uniform(Law):
     def support(self, params: Params) -> Constraint | None:
         """Numbers from ``low`` to ``high``."""
         return interval(params["low"], params["high"])
+
+    def split_output(self, out: Tensor) -> Params:
+        """Parameters from one tensor: the lower end, then what the upper end is above it.
+
+        Raises:
+            ParameterError: If one end is given, which does not say how the other keeps its side.
+        """
+        if len(self.from_net) == 1:
+            raise ParameterError(
+                f"{self.prob_text}: {listing(self.given)} was given, so that one tensor does not "
+                f"say how {listing(self.from_net)} keeps its side. Return a dict of it from the "
+                "network, e.g. {'high': low + softplus(width)}, or leave both ends to the network."
+            )
+        ends = super().split_output(out)
+        ends["high"] = ends["low"] + ends["high"]
+        return ends
 
     @classmethod
     def examples(cls) -> list[dict[str, Any]]:
