@@ -10,6 +10,7 @@ from torch import nn
 
 from ancestral.core.errors import OptionError, ParameterError, ShapeError, SupportError
 from ancestral.distributions import (
+    AutoregressiveNormal,
     LKJCholesky,
     MatrixNormal,
     MultivariateNormal,
@@ -231,9 +232,21 @@ PAIRS += [(scatter(**f), scatter("p", 3.2, scale_tril=triangle(3, 3))) for f in 
 PAIRS += [(correlated(), correlated("p", 2.0))]
 PAIRS += [
     (
+        AutoregressiveNormal(name="q", steps=9, drift=0.1, coefficient=0.5, scale=2.0),
+        AutoregressiveNormal(
+            name="p",
+            steps=9,
+            drift=0.0,
+            coefficient=1.0,
+            scale=1.0,
+            initial_loc=0.0,
+            initial_scale=3.0,
+        ),
+    ),
+    (
         VonMisesFisher(name="q", loc=F.normalize(MEAN, dim=-1), concentration=3.0),
         VonMisesFisher(name="p", loc=-F.normalize(MEAN, dim=-1), concentration=0.5),
-    )
+    ),
 ]
 
 

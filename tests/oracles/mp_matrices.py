@@ -9,7 +9,7 @@ from mpmath import mp
 
 from tests.oracles import mp_mixtures
 from tests.oracles.mp_laws import Number, Reference, Row, positive
-from tests.oracles.mp_vectors import lower, moderate, several, symmetric
+from tests.oracles.mp_vectors import lower, moderate, several, symmetric, temperature
 
 Functions = Mapping[str, Callable[..., Number]]
 
@@ -191,6 +191,31 @@ def fisher_entropy(loc: list[Number], concentration: Number) -> Number:
     return concentration * (1 - mean) + _log_sphere(len(loc), concentration)
 
 
+def autoregressive(steps: int) -> Functions:
+    """By the covariance of all steps."""
+
+    def moments(drift: Any, coefficient: Any, scale: Any, **initial: Any) -> tuple[Any, Any]:
+        m = initial.get("initial_loc", drift / (1 - coefficient))
+        s = initial.get("initial_scale", scale / mp.sqrt(1 - coefficient**2))
+        factor = mp.matrix(steps, steps)
+        mean = mp.matrix(steps, 1)
+        for t in range(steps):
+            mean[t] = m if t == 0 else drift + coefficient * mean[t - 1]
+            for u in range(t + 1):
+                factor[t, u] = (s if u == 0 else scale) * coefficient ** (t - u)
+        return mean, factor * factor.T
+
+    def log_prob(x: list[Number], **p: Any) -> Number:
+        mean, c = moments(**p)
+        d = mp.matrix(x) - mean
+        return -(d.T * (c**-1) * d)[0] / 2 - mp.log(mp.det(2 * mp.pi * c)) / 2
+
+    def entropy(**p: Any) -> Number:
+        return mp.log(mp.det(2 * mp.pi * mp.e * moments(**p)[1])) / 2
+
+    return {"log_prob": log_prob, "entropy": entropy}
+
+
 # -- the table ------------------------------------------------------------------------------------
 LAWS: dict[str, Reference] = {
     **mp_mixtures.LAWS,
@@ -233,5 +258,23 @@ LAWS: dict[str, Reference] = {
             rows=150,
         )
         for size in (2, 3, 4, 30)
+    },
+    **{
+        f"AutoregressiveNormal.{way}": Reference(
+            {
+                "drift": moderate,
+                "coefficient": lambda r: r.choice([-1, 1]) * (1 - 10 ** r.uniform(-3, -0.01)),
+                "scale": temperature,
+                **initial,
+            },
+            lambda r, p: [moderate(r) for _ in range(3)],
+            autoregressive(3),
+            {"steps": 3},
+            rows=300,
+        )
+        for way, initial in {
+            "stationary": {},
+            "initial": {"initial_loc": moderate, "initial_scale": temperature},
+        }.items()
     },
 }

@@ -711,3 +711,23 @@ def LKJCholesky(dim: int, concentration: Array) -> Oracle:
 
 def _product(factor: Array) -> Array:
     return factor @ np.swapaxes(factor, -1, -2)
+
+
+# -- sequences ------------------------------------------------------------------------------------
+def AutoregressiveNormal(
+    steps: int,
+    drift: Array,
+    coefficient: Array,
+    scale: Array,
+    initial_loc: Array | None = None,
+    initial_scale: Array | None = None,
+) -> Oracle:
+    """By the covariance of all steps."""
+    m = drift / (1 - coefficient) if initial_loc is None else initial_loc
+    s = scale / np.sqrt(1 - coefficient**2) if initial_scale is None else initial_scale
+    factor, mean = np.zeros((len(drift), steps, steps)), np.zeros((len(drift), steps))
+    for t in range(steps):
+        mean[:, t] = m if t == 0 else drift + coefficient * mean[:, t - 1]
+        for u in range(t + 1):
+            factor[:, t, u] = (s if u == 0 else scale) * coefficient ** (t - u)
+    return _gaussian(mean, _product(factor))

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ancestral.distributions import Bernoulli, Normal
-from ancestral.losses import KL, E
+from ancestral.distributions import Bernoulli, Gamma, Normal
+from ancestral.losses import KL, E, Entropy, KullbackLeibler
 from ancestral.runtime.interpret import interpret
 from ancestral.runtime.run import Run
 from ancestral.runtime.source import Source
@@ -238,3 +238,13 @@ def test_conditions_are_given_by_name_where_the_order_differs():
     data = {"x": torch.ones(2, 3), "y": torch.full((2, 3), 5.0), "z": torch.zeros(2, 3)}
     assert torch.equal(f(data), f(data))
     torch.testing.assert_close(f(data), q.get_log_prob(data))
+
+
+def test_closed_forms_of_numbers_are_constants_of_the_laws_precision():
+    """A divergence of gamma laws is computed in double: the text gave that back."""
+    q = Gamma(concentration=2.0, rate=1.0, features_shape=[3], name="q")
+    p = Gamma(concentration=2.5, rate=1.5, features_shape=[3])
+    function = (KullbackLeibler(q, p) + Entropy(q)).function()
+    first, second = function({}), function({})
+    assert first.dtype == second.dtype == torch.float32
+    assert torch.equal(first, second)

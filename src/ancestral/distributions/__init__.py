@@ -1,5 +1,6 @@
 """The Distribution API: laws over named variables that encapsulate networks."""
 
+from ancestral.distributions.autoregressive_normal import AutoregressiveNormal
 from ancestral.distributions.base import Distribution
 from ancestral.distributions.bernoulli import Bernoulli
 from ancestral.distributions.beta import Beta
@@ -66,6 +67,7 @@ from ancestral.distributions.zero_inflated import (
 )
 
 __all__ = [
+    "AutoregressiveNormal",
     "Bernoulli",
     "BernoulliMixture",
     "Beta",

@@ -194,6 +194,8 @@ positive_definite = Constraint(
     _matrix,
     1,
 )
+# below 1 where a sequence is stationary, which a law checks
+autoregression = Constraint("finite", torch.isfinite, of_real=lambda x: 0.999 * x.tanh())
 correlation_cholesky = Constraint(
     "lower triangular with a positive diagonal and rows of length 1",
     _correlation_cholesky,

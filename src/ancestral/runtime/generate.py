@@ -7,6 +7,7 @@ only names of our own.
 """
 
 import ast
+import contextlib
 import math
 from collections.abc import Callable
 from typing import Any
@@ -186,20 +187,19 @@ def _closed(w: Writer, step: ir.Closed) -> None:
     axes = step.out.axes
     function, plain = w.run.closed[step.out]
     params = [w.params(r, axes) for r in step.params]
-    if step.which == "kl":
-        text = w.inlined(function, [Known(p) for p in params], {})
-    else:
-        text = w.inlined(function, [], params[0])
     shape, span, lead = plain
-    if not shape:
-        try:
-            value = float(text)
-        except ValueError:
-            pass
-        else:
-            like = w.run.values[step.out]
-            constant = torch.tensor(value, dtype=like.dtype, device=like.device)
-            text = w.bind("c", constant)
+    value: Any = None
+    numbers = [{k: v.value for k, v in p.items() if isinstance(v, Known)} for p in params]
+    if sum(map(len, numbers)) == sum(map(len, params)):  # of numbers alone it is a number
+        value = function(*numbers) if step.which == "kl" else function(**numbers[0])
+    else:
+        parts: list[Operand] = [Known(p) for p in params] if step.which == "kl" else []
+        text = w.inlined(function, parts, {} if parts else params[0])
+        with contextlib.suppress(ValueError):  # nor does it depend on all parameters
+            value = None if shape else float(text)
+    if value is not None:
+        like = w.run.values[step.out]
+        text = w.bind("c", torch.as_tensor(value, dtype=like.dtype, device=like.device))
     if shape != (*lead, *span):
         sizes = [*(w.size(a) for a in axes[len(axes) - len(lead) :]), *map(str, span)]
         text = f"({text}).expand({', '.join(sizes)})" if sizes else text
