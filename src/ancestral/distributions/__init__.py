@@ -55,6 +55,7 @@ from ancestral.distributions.product_of_experts import (
 from ancestral.distributions.relaxed_bernoulli import RelaxedBernoulli
 from ancestral.distributions.relaxed_categorical import ExpRelaxedCategorical, RelaxedCategorical
 from ancestral.distributions.student_t import StudentT
+from ancestral.distributions.truncated import Truncated
 from ancestral.distributions.truncated_normal import TruncatedNormal
 from ancestral.distributions.uniform import Uniform
 from ancestral.distributions.von_mises import VonMises
@@ -120,6 +121,7 @@ __all__ = [
     "RelaxedCategorical",
     "StudentT",
     "TransformedDistribution",
+    "Truncated",
     "TruncatedNormal",
     "Uniform",
     "VonMises",

@@ -88,7 +88,7 @@ class TruncatedNormal(Law):
     def draw(noise: Tensor, loc: Any, scale: Any, low: Any, high: Any) -> Tensor:
         """The inverse of the distribution function at uniform noise, with its derivative."""
         m, s, a, b = double(loc), double(scale), double(low), double(high)
-        lower, upper = (a - m) / s, (b - m) / s
+        lower, upper = _over(a - m, s), _over(b - m, s)
         z = _attached(double(noise), lower, upper)
         out = torch.minimum(torch.maximum(m + s * z, a), b)
         return result_like(out, noise)
@@ -125,7 +125,7 @@ class TruncatedNormal(Law):
         far it is from it.
         """
         m, s, a, b = double(loc), double(scale), double(low), double(high)
-        lower, upper, rank = (a - m) / s, (b - m) / s, double(u)
+        lower, upper, rank = _over(a - m, s), _over(b - m, s), double(u)
         z = _quantile(rank, lower, upper)
         r, log_j = _integral(a, b, m, s)
         flip = upper - z < z - lower
@@ -158,9 +158,15 @@ class TruncatedNormal(Law):
         return result_like(out, loc, scale, low, high)
 
 
+def _over(distance: Tensor, scale: Tensor) -> Tensor:
+    """A distance in standard deviations; an infinite one has no derivative, in place of NaN."""
+    far = distance.isinf()
+    return torch.where(far, distance, torch.where(far, 0.0, distance) / scale)
+
+
 def _integral(low: Tensor, high: Tensor, loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    width = (high - low) / scale
-    return log_normal_integral((low - loc) / scale, (high - loc) / scale, width)
+    width = _over(high - low, scale)
+    return log_normal_integral(_over(low - loc, scale), _over(high - loc, scale), width)
 
 
 def _log_share(
@@ -178,7 +184,7 @@ def _moments(
     loc: Tensor, scale: Tensor, low: Tensor, high: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The highest point, how far the mean is from it, and the variance."""
-    a, b, width = (low - loc) / scale, (high - loc) / scale, (high - low) / scale
+    a, b, width = (_over(d, scale) for d in (low - loc, high - loc, high - low))
     r, left, right = highest(a, b, width)
     log_j = log_normal_integral(a, b, width)[1]
 
