@@ -20,6 +20,7 @@ from ancestral.distributions.geometric import Geometric
 from ancestral.distributions.gumbel import Gumbel
 from ancestral.distributions.half_cauchy import HalfCauchy
 from ancestral.distributions.half_normal import HalfNormal
+from ancestral.distributions.implicit_law import Implicit
 from ancestral.distributions.inverse_gamma import InverseGamma
 from ancestral.distributions.joint import Joint
 from ancestral.distributions.kumaraswamy import Kumaraswamy
@@ -93,6 +94,7 @@ __all__ = [
     "Gumbel",
     "HalfCauchy",
     "HalfNormal",
+    "Implicit",
     "InverseGamma",
     "Joint",
     "Kumaraswamy",

@@ -211,6 +211,14 @@ def refuse_copies(dist: "Distribution") -> None:
 
 def refuse_density(dist: "Distribution") -> None:
     """Raise if the law has no density that can be evaluated, naming why and what to do."""
+    for factor in dist.factors:
+        if not factor.law.has_density and {*factor.cond_var} & {*dist.integrated}:
+            raise DensityError(
+                f"log {dist.prob_text}: {listing(factor.var)} is a function of "
+                f"{listing([c for c in factor.cond_var if c in dist.integrated])}, which is "
+                "integrated out: an implicit law, without a density. Compare its draws with an "
+                "adversarial or a kernel objective (a discriminator, MMD)."
+            )
     if dist.integrated:
         raise DensityError(
             f"log {dist.prob_text}: {listing(dist.integrated)} is integrated out, and the "
