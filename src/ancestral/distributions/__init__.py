@@ -16,6 +16,7 @@ from ancestral.distributions.empirical import EmpiricalDistribution
 from ancestral.distributions.exponential import Exponential
 from ancestral.distributions.folded_normal import FoldedNormal
 from ancestral.distributions.gamma import Gamma
+from ancestral.distributions.gaussian_process import GaussianProcess
 from ancestral.distributions.geometric import Geometric
 from ancestral.distributions.gumbel import Gumbel
 from ancestral.distributions.half_cauchy import HalfCauchy
@@ -90,6 +91,7 @@ __all__ = [
     "FoldedNormal",
     "Gamma",
     "GaussianMixture",
+    "GaussianProcess",
     "Geometric",
     "Gumbel",
     "HalfCauchy",
