@@ -8,6 +8,7 @@ from ancestral.distributions.binomial import Binomial
 from ancestral.distributions.categorical import Categorical
 from ancestral.distributions.cauchy import Cauchy
 from ancestral.distributions.continuous_bernoulli import ContinuousBernoulli
+from ancestral.distributions.custom_prob import CustomProb
 from ancestral.distributions.deterministic import Deterministic
 from ancestral.distributions.dirichlet import Dirichlet
 from ancestral.distributions.dirichlet_multinomial import DirichletMultinomial
@@ -78,6 +79,7 @@ __all__ = [
     "Categorical",
     "Cauchy",
     "ContinuousBernoulli",
+    "CustomProb",
     "Deterministic",
     "Dirichlet",
     "DirichletMultinomial",

@@ -38,9 +38,23 @@ def log_prob(
     ranks = _ranks(dist)
     terms = []
     for factor in dist.factors:
+        if factor.law.density_net is not None:
+            terms.append(_by_function(factor, values))
+            continue
         out, axes = _at_value(factor, "log_density", values, ranks)
         terms.append(_reduce(out, axes, sum_features=sum_features, feature_dims=feature_dims))
     return _total(dist, terms)
+
+
+def _by_function(factor: "Factor", values: Mapping[str, Tensor]) -> Tensor:
+    """The log density of a law that is given by it, with all rows in one batch axis."""
+    net, x = factor.law.density_net, values[factor.var[0]]
+    assert net is not None
+    shape = factor.law.declared_shape
+    rows = x.shape[: 1 if shape is None else x.dim() - len(shape)]
+    given = (values[c] for c in factor.cond_var)
+    wide = [v.expand(*rows, *v.shape[1:]).reshape(-1, *v.shape[1:]) for v in given]
+    return net(x.reshape(-1, *x.shape[len(rows) :]), *wide).reshape(rows)
 
 
 def log_distribution(

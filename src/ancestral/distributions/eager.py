@@ -209,6 +209,19 @@ def refuse_copies(dist: "Distribution") -> None:
             )
 
 
+def refuse_sampling(dist: "Distribution") -> None:
+    """Raise if a factor is given by its log density alone, naming what draws from such a law."""
+    for factor in dist.factors:
+        if factor.law.density_net is not None:
+            raise SamplingError(
+                f"{factor.text} is a {factor.law.distribution_name}, given by its log density "
+                "alone: it cannot be drawn from at once. Use a sampler over its density (Langevin "
+                "or Hamiltonian Monte Carlo), or draw from another law q of "
+                f"{listing(factor.var)} and take E(q, {factor.law.name}.log_prob() - "
+                "q.log_prob())."
+            )
+
+
 def refuse_density(dist: "Distribution") -> None:
     """Raise if the law has no density that can be evaluated, naming why and what to do."""
     for factor in dist.factors:

@@ -13,19 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from ancestral.bijections.base import Bijection
-from ancestral.core.errors import (
-    OptionError,
-    ParameterError,
-    VariableError,
-)
+from ancestral.core.errors import OptionError, ParameterError, VariableError
 from ancestral.core.names import as_names, listing
 from ancestral.distributions.base import Distribution, Factor
-from ancestral.distributions.constraints import (
-    Constraint,
-    check,
-    check_increasing,
-    examples,
-)
+from ancestral.distributions.constraints import Constraint, check, check_increasing, examples
 from ancestral.distributions.formula import Formula
 from ancestral.distributions.layout import declared_event
 from ancestral.distributions.network import check_network, check_returned, split_output
@@ -351,6 +342,11 @@ class Law(Distribution):
     @property
     def pushforward(self) -> "tuple[Law, Bijection] | None":
         """The law and the bijection of which it is the push-forward, if it is a flow's."""
+        return None
+
+    @property
+    def density_net(self) -> Callable[..., Tensor] | None:
+        """The log density of values and conditions, of a law that is given by it alone."""
         return None
 
     def support(self, params: Params) -> Constraint | None:

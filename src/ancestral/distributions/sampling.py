@@ -20,6 +20,7 @@ from ancestral.distributions.eager import (
     parents_first,
     refuse_copies,
     refuse_reparam,
+    refuse_sampling,
 )
 from ancestral.distributions.layout import has_rows, layout
 from ancestral.distributions.noise import draw_noise
@@ -55,6 +56,7 @@ def sample(
 ) -> dict[str, Tensor]:
     """Ancestral sampling; see :meth:`Distribution.sample`."""
     refuse_copies(dist)
+    refuse_sampling(dist)
     dist = given_part(dist, given)
     inputs = as_inputs(dist, given, dist.input_var)
     options = _with_rows(dist, inputs, options)

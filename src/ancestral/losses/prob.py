@@ -8,7 +8,7 @@ from typing import Any
 from ancestral.core.errors import DensityError, OptionError, VariableError
 from ancestral.core.names import listing
 from ancestral.distributions import Distribution
-from ancestral.distributions.eager import refuse_density
+from ancestral.distributions.eager import refuse_density, refuse_sampling
 from ancestral.losses.node import Node
 
 
@@ -100,6 +100,7 @@ class Expectation(Node):
         draws: int | None = None,
     ) -> None:
         object.__setattr__(self, "law", _law(law, "E"))
+        refuse_sampling(law)
         object.__setattr__(self, "body", body)
         object.__setattr__(self, "draws", draws if draws is not None else _draws(sample_shape))
         object.__setattr__(self, "reparam", reparam)

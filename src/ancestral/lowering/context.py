@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from ancestral.bijections import Bijection
 from ancestral.core.axes import ROW, Axis, union
+from ancestral.core.errors import OptionError
 from ancestral.distributions.base import Factor
 from ancestral.losses.node import Node
 from ancestral.lowering.build import NUMBER, OUTPUT, Builder, Flow, Sum
@@ -123,6 +123,8 @@ class Lowering:
 
     def density(self, factor: Factor, scope: Scope) -> ir.Register:
         """The register of a factor's log density."""
+        if factor.law.density_net is not None:
+            return self._by_function(factor, scope)
         params = self.params(factor, scope)
         params = self.build.cut(params) if factor.detached else params
         value = self.value(factor.var[0], scope)
@@ -137,6 +139,26 @@ class Lowering:
             lambda out: ir.Density(out, slot, value, params, base.var[0], self.label(base, scope)),
         )
         return self.build.register(Sum({log_p: 1.0}).plus(log_det))
+
+    def _by_function(self, factor: Factor, scope: Scope) -> ir.Register:
+        """The register of a log density that is a function of values."""
+        if factor.detached:
+            raise OptionError(
+                f"{factor.text}: its log density is a function, whose parameters cannot be cut "
+                "apart from its value. Freeze them, with requires_grad_(False)."
+            )
+        args = tuple(self.value(n, scope) for n in (*factor.var, *factor.cond_var))
+        slot = self.build.function_slot(Map(factor.law.density_net))
+        flow = Flow(frozenset({("function", slot)}))
+        for r in args:
+            flow = flow | self.build.flow[r]
+        return self.build.emit(
+            ("call", slot, args),
+            "log " + factor.law.name,
+            union(*(r.axes for r in args)),
+            lambda out: ir.Call(out, slot, args, self.label(factor, scope)),
+            flow,
+        )
 
     # -- flows --------------------------------------------------------------------------------
     def pushed(self, factor: Factor, z: ir.Register, scope: Scope) -> ir.Register:
@@ -196,9 +218,9 @@ class Lowering:
 
 @dataclass(frozen=True)
 class Map:
-    """A bijection as a function of a program."""
+    """A bijection, or a log density, as a function of a program."""
 
-    net: Bijection
+    net: Any
 
 
 def base_of(factor: Factor) -> Factor:
