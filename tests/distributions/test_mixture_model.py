@@ -234,3 +234,13 @@ def test_copies_and_state():
         assert twin._every[0].law is twin.components[0]
         assert twin._prior.law is twin.prior
     assert "prior.probs" in p.state_dict()
+
+
+def test_numbers_with_a_declared_event_shape():
+    laws = [Normal(loc=m, scale=1.0, features_shape=[2]) for m in (0.0, 1.0)]
+    p = MixtureModel(laws, weights=[0.3, 0.7])
+    x = torch.randn(4, 2)
+    each = torch.stack([law.get_log_prob({"x": x}) for law in laws], -1)
+    wanted = (torch.tensor([0.3, 0.7]).log() + each).logsumexp(-1)
+    torch.testing.assert_close(p.get_log_prob({"x": x}), wanted)
+    torch.testing.assert_close(p.log_prob().eval({"x": x}), wanted)

@@ -124,8 +124,12 @@ class MixtureModel(Law):
             out.update({f"{key}_{k}": v for key, v in found.items()})
         prior = params_of(self._prior, [conditions[c] for c in self._prior.cond_var])
         names = {"probs": "weights", "logits": "weight_logits"}
-        out.update({names[key]: v for key, v in prior.items()})
-        return out
+        weights = {names[key]: v for key, v in prior.items()}
+        shape = self.declared_shape
+        if shape and not any(isinstance(v, Tensor) and v.dim() for v in out.values()):
+            key, value = next(iter(out.items()))  # numbers alone do not show the event
+            out[key] = next(iter(weights.values())).new_tensor(value).expand(shape)
+        return {**out, **weights}
 
     def params(self, conditions: Sequence[Tensor]) -> Params:
         """All parameters: those of the components, and the weights."""

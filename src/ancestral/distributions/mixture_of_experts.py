@@ -181,7 +181,10 @@ class MixtureOfNormal(Law):
                 f"features_shape={list(loc.shape[2:])}."
             )
         if lead < 0:  # numbers
-            loc, scale = (v.reshape(len(v), *(1,) * -lead, *v.shape[1:]) for v in (loc, scale))
+            event = self.declared_shape or ()
+            loc, scale = (
+                v.reshape(-1, *(1,) * len(event)).expand(-1, *event) for v in (loc, scale)
+            )
         loc, scale = (v.movedim(0, v.dim() - 1 - self._rank) for v in (loc, scale))
         return {"weight_logits": weight.to(loc.dtype), "loc": loc, "scale": scale}
 
