@@ -170,6 +170,38 @@ def _negative_tails(x: Number, total_count: Number, **p: Number) -> tuple[Number
     return mp_tails.log_beta_tails(total_count, mp.floor(x) + 1, off, on)
 
 
+def _entropy(
+    log_p: Callable[[Number], Number], mean: Number, variance: Number, top: Number = mp.inf
+) -> Number:
+    """-E[log p] of counts; where they spread, over a grid finer than the standard deviation, which
+    is exact to e^-(2 pi^2 16) by Poisson's summation formula.
+    """
+    wide = variance >= 64
+    step = mp.sqrt(variance) / 4 if wide else mp.mpf(1)
+    first = mp.floor(mean) - 50 * step if wide else mp.mpf(0)
+    total = mp.mpf(0)
+    for i in range(101 if wide else 250):
+        k = first + i * step
+        if 0 <= k <= top:
+            value = log_p(k)
+            total -= mp.exp(value) * value * step
+            if k > mean and value < -100:
+                break
+    return total
+
+
+def _binomial_entropy(total_count: Number, **p: Number) -> Number:
+    on, off = (mp.exp(v) for v in log_odds_pair(**p))
+    if on > off:
+        return _binomial_entropy(total_count, logits=mp.log(off) - mp.log(on))
+    return _entropy(
+        lambda k: _binomial(k, total_count, **p),
+        total_count * on,
+        total_count * on * off,
+        mp.floor(total_count + mp.mpf(1) / 4),
+    )
+
+
 def _grades(loc: Number, cutpoints: list[Number]) -> list[Number]:
     """Log probabilities, from factors without cancellation."""
     d = [c - loc for c in cutpoints]
@@ -282,13 +314,16 @@ LAWS: dict[str, Reference] = {
         {
             "log_prob": lambda x, rate: x * mp.log(rate) - rate - mp.loggamma(x + 1),
             **tails(_poisson_tails),
+            "entropy": lambda rate: _entropy(
+                lambda x: x * mp.log(rate) - rate - mp.loggamma(x + 1), rate, rate
+            ),
         },
     ),
     **_both("Geometric", lambda r, p: count_near(r, min(1 / odds(p), 1e6), 1.0), _geometric()),
     **_both(
         "Binomial",
         of_binomial,
-        {"log_prob": _binomial, **tails(_binomial_tails)},
+        {"log_prob": _binomial, **tails(_binomial_tails), "entropy": _binomial_entropy},
         total_count=whole,
     ),
     **_both(

@@ -222,8 +222,19 @@ def _log_level(x: Array, loc: Array, scale: Array) -> Array:
     return np.where(x <= 0, special.log_expit(upper), top)
 
 
+def _of_levels(loc: Array, scale: Array) -> tuple[Array, Array, Array]:
+    """Mean, variance and entropy, by sums over the levels."""
+    x = np.arange(256.0).reshape(-1, *(1,) * np.ndim(loc))
+    p = np.exp(_log_level(x, loc, scale))
+    mean = (p * x).sum(0)
+    return mean, (p * (x - mean) ** 2).sum(0), special.entr(p).sum(0)
+
+
 def DiscretizedLogistic(loc: Array, scale: Array) -> Oracle:
-    return Oracle(lambda x: _log_level(x, loc, scale), None, None, np.nan, lambda other: np.nan)
+    mean, variance, entropy = _of_levels(loc, scale)
+    return Oracle(
+        lambda x: _log_level(x, loc, scale), mean, variance, entropy, lambda other: np.nan
+    )
 
 
 def Bernoulli(probs: Array | None = None, logits: Array | None = None) -> Oracle:
@@ -279,6 +290,8 @@ def _counting(frozen: Any, entropy: Array | None = None, top: int = 4000) -> Ora
     def kl(other: Oracle) -> Array:
         return _kl_of_counts(frozen.logpmf(grid), other.log_density(grid))
 
+    if entropy is None:
+        entropy = special.entr(frozen.pmf(grid)).sum(0)
     return Oracle(frozen.logpmf, frozen.mean(), frozen.var(), entropy, kl, frozen)
 
 
@@ -571,7 +584,7 @@ def DiscretizedLogisticMixture(
     def each(x: Array) -> Array:
         return _log_level(np.asarray(x)[..., None], loc, scale)
 
-    return _mixture(weights, weight_logits, each, loc, loc)
+    return _mixture(weights, weight_logits, each, *_of_levels(loc, scale)[:2])
 
 
 def BernoulliMixture(

@@ -21,7 +21,7 @@ from ancestral.distributions.geometric import log_probabilities, probabilities
 from ancestral.distributions.incomplete_beta import log_beta_tails
 from ancestral.distributions.law import Law, Parameter, Params
 from ancestral.distributions.noise import as_noise
-from ancestral.distributions.saddle_point import log_binomial
+from ancestral.distributions.saddle_point import log_binomial, log_peak, mean_log_poisson
 
 
 class Binomial(Law):
@@ -142,6 +142,16 @@ class Binomial(Law):
         r""":math:`n\pi(1-\pi)`."""
         on, off = probabilities(probs, logits)
         return result_like(double(total_count) * on * off, total_count, probs, logits)
+
+    @staticmethod
+    def entropy_of(total_count: Any, probs: Any = None, logits: Any = None) -> Any:
+        r""":math:`-\sum_x P(x)\log P(x)`, at the points that have mass."""
+        pi, logs = probabilities(probs, logits), log_probabilities(probs, logits)
+        on, off = zip(pi, logs, strict=True)
+        n, *rest = torch.broadcast_tensors(double(total_count).detach(), *on, *off)
+        on, off = (rest[0], rest[1]), (rest[2], rest[3])
+        out = log_peak(n) - mean_log_poisson(n, on, off) - mean_log_poisson(n, off, on)
+        return result_like(out, total_count, probs, logits)
 
 
 def _log_tails(x: Tensor, n: Tensor, probs: Any, logits: Any) -> tuple[Tensor, Tensor]:

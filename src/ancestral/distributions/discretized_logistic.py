@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ancestral.distributions.constraints import Constraint, identity, positive, real, whole_below
 from ancestral.distributions.elementary import log1mexp
+from ancestral.distributions.gamma_function import double, result_like
 from ancestral.distributions.law import Law, Parameter, Params
 
 
@@ -88,6 +89,32 @@ class DiscretizedLogistic(Law):
         r""":math:`\log\sigma((\mu - \lfloor x\rfloor - \frac12)/s)`, -inf from the last one on."""
         above = F.logsigmoid((loc - x.floor() - 0.5) / scale)
         return torch.where(x < 0, 0.0, torch.where(x < cls.levels - 1, above, -torch.inf))
+
+    @classmethod
+    def mean_of(cls, loc: Any, scale: Any) -> Any:
+        """The sum over all levels."""
+        x, log_p = _table(loc, scale, cls.levels)
+        return result_like((log_p.exp() * x).sum(0), loc, scale)
+
+    @classmethod
+    def variance_of(cls, loc: Any, scale: Any) -> Any:
+        """The sum over all levels, around the mean."""
+        x, log_p = _table(loc, scale, cls.levels)
+        p = log_p.exp()
+        return result_like((p * (x - (p * x).sum(0)) ** 2).sum(0), loc, scale)
+
+    @classmethod
+    def entropy_of(cls, loc: Any, scale: Any) -> Any:
+        """The sum over all levels."""
+        log_p = _table(loc, scale, cls.levels)[1]
+        return result_like(-(log_p.exp() * log_p).sum(0), loc, scale)
+
+
+def _table(loc: Any, scale: Any, levels: int) -> tuple[Tensor, Tensor]:
+    """All levels, along a first axis, and their log probabilities."""
+    m, s = torch.broadcast_tensors(double(loc), double(scale))
+    every = torch.arange(levels, dtype=m.dtype, device=m.device).reshape(-1, *(1,) * m.dim())
+    return every, log_level(every, m, s, levels - 1)
 
 
 def log_level(x: Tensor, loc: Any, scale: Any, last: int) -> Tensor:

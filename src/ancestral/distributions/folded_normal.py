@@ -12,7 +12,7 @@ from ancestral.distributions.constraints import Constraint, identity, nonnegativ
 from ancestral.distributions.elementary import HALF_LOG_TWO_PI, log
 from ancestral.distributions.gamma_function import double, result_like
 from ancestral.distributions.law import Law, Parameter, Params
-from ancestral.distributions.quadrature import log_normal_integral
+from ancestral.distributions.quadrature import integrate, log_normal_integral
 
 
 class FoldedNormal(Law):
@@ -96,6 +96,27 @@ class FoldedNormal(Law):
         return result_like(
             double(scale) ** 2 - gain * (2.0 * double(loc).abs() + gain), loc, scale
         )
+
+    @staticmethod
+    def entropy_of(loc: Any, scale: Any) -> Any:
+        r""":math:`\log\sigma + \frac12\log 2\pi e - \delta|\mu|/\sigma^2 -
+        E[\log(1 + e^{-2x|\mu|/\sigma^2})]`, with :math:`\delta` of :func:`_excess_mean`.
+        """
+        s = double(scale)
+        z = double(loc).abs() / s
+        out = s.log() + (HALF_LOG_TWO_PI + 0.5) - z * _excess_mean(loc, scale) / s
+        return result_like(out - _mean_of_mirror(z), loc, scale)
+
+
+def _mean_of_mirror(z: Tensor) -> Tensor:
+    r""":math:`E[\log(1 + e^{-2tz})]` of the folded standard law with mean z before."""
+    end = 80.0 / ((z * z + 80.0).sqrt() + z)
+
+    def term(t: Tensor) -> Tensor:
+        mirror = torch.exp(-2.0 * t * z)
+        return torch.exp(-0.5 * (t - z) ** 2) * (1.0 + mirror) * mirror.log1p()
+
+    return integrate(term, torch.zeros_like(z), end) / math.sqrt(2.0 * math.pi)
 
 
 def _excess_mean(loc: Any, scale: Any) -> Tensor:

@@ -97,7 +97,8 @@ class LogNormal(Law):
     @staticmethod
     def variance_of(loc: Any, scale: Any) -> Any:
         r""":math:`(e^{\sigma^2} - 1)\,e^{2\mu + \sigma^2}`."""
-        return torch.as_tensor(scale**2).expm1() * torch.as_tensor(2.0 * loc + scale**2).exp()
+        mean = torch.as_tensor(loc + 0.5 * scale**2).exp()
+        return torch.as_tensor(scale**2).expm1() * mean * mean  # whose square may overflow
 
     @staticmethod
     def entropy_of(loc: Any, scale: Any) -> Any:

@@ -10,6 +10,7 @@ from torch import Tensor
 from ancestral.core.rng import Generator
 from ancestral.distributions.constraints import Constraint, positive, whole
 from ancestral.distributions.count_search import first_count
+from ancestral.distributions.count_sums import mean_over_counts
 from ancestral.distributions.gamma_function import deviance, double, result_like
 from ancestral.distributions.incomplete_gamma import log_gamma_tails
 from ancestral.distributions.law import Law, Parameter, Params
@@ -101,6 +102,16 @@ class Poisson(Law):
     def variance_of(rate: Any) -> Any:
         r""":math:`\lambda`."""
         return rate
+
+    @staticmethod
+    def entropy_of(rate: Any) -> Any:
+        r""":math:`-\sum_x P(x)\log P(x)`, at the points that have mass."""
+        mean = double(rate)
+
+        def log_p(k: Tensor) -> Tensor:
+            return log_poisson(k, mean, mean.log())
+
+        return result_like(-mean_over_counts(log_p, log_p, mean, mean), rate)
 
 
 def _log_tails(x: Tensor, rate: Tensor) -> tuple[Tensor, Tensor]:

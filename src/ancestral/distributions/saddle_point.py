@@ -15,6 +15,7 @@ precision and return it. They take :math:`\log\lambda` besides :math:`\lambda`, 
 import torch
 from torch import Tensor
 
+from ancestral.distributions.count_sums import mean_over_counts
 from ancestral.distributions.gamma_function import HALF_LOG_TWO_PI, deviance, stirling_error
 
 
@@ -66,6 +67,27 @@ def log_binomial(
     # without part the formula is exact, and has no -inf from a rate of 0
     inside = above + below - log_peak(n)
     return torch.where(x <= 0, n * off[1], torch.where(x >= n, n * on[1], inside))
+
+
+def mean_log_poisson(n: Tensor, on: tuple[Tensor, Tensor], off: tuple[Tensor, Tensor]) -> Tensor:
+    r""":math:`E[\log P(X; n\pi)]` of the Poisson law with rate :math:`n\pi`, where X is one of n
+    with :math:`\pi`: minus what a category adds to the entropy of counts with a given sum.
+
+    Arguments are those of :func:`log_binomial`.
+    """
+    rate, log_rate = n * on[0], torch.where(n > 0, n, 1.0).log() + on[1]
+    flip = on[0] > off[0]  # from the end that is nearer to the mean
+
+    def place(k: Tensor) -> Tensor:
+        return torch.where(flip, n - k, k).clamp(min=0.0)
+
+    return mean_over_counts(
+        lambda k: log_binomial(place(k), n, on, off),
+        lambda k: log_poisson(place(k), rate, log_rate),
+        n * torch.minimum(on[0], off[0]),
+        rate * off[0],
+        n,
+    )
 
 
 def log_negative_binomial(
