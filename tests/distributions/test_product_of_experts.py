@@ -294,3 +294,15 @@ def test_a_mask_makes_zero_a_value():
     each = [p.get_params({"x": v}) for v in (torch.eye(3)[:1], torch.zeros(1, 3))]
     precision = 1.0 + sum(e["scale"] ** -2 for e in each)
     torch.testing.assert_close(found["scale"], precision**-0.5)
+
+
+def test_it_is_compiled_as_one_graph(caplog):
+    """Constants of the experts are read inside the graph, where no number may be looked at."""
+    q = ProductOfNormal([expert("x", 0.5), encoder("y")], name="q")
+    prior = Normal(var=["z"], loc=0.0, scale=1.0, features_shape=[2])
+    loss = E(q, prior.log_prob()).mean()
+    given, noise = {"x": X, "y": Y}, {"z": torch.zeros(2, 2)}
+    compiled, eager = loss.function(compile="aot_eager"), loss.function()
+    for _ in range(2):
+        torch.testing.assert_close(compiled(given, noise=noise), eager(given, noise=noise))
+    assert "without compilation" not in caplog.text
