@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ancestral.bijections import Affine, Bijection, Exp, Inverse, Sigmoid, Softplus, Tanh
-from ancestral.core.errors import GradientError, OptionError, SupportError
+from ancestral.core.errors import DensityError, GradientError, OptionError, SupportError
 from ancestral.distributions import (
     Bernoulli,
     Categorical,
@@ -92,6 +92,23 @@ def test_it_is_a_law_that_is_known(flow, known):
     found = flow.double().get_log_prob({"x": X}, sum_features=False)
     torch.testing.assert_close(found, known.get_log_prob({"x": X}, sum_features=False))
     torch.testing.assert_close(LogProb(flow).eval({"x": X}), found.sum(-1))
+
+
+@pytest.mark.parametrize("factor", [2.0, -2.0])
+def test_distribution_function_of_a_monotone_map(factor):
+    flow = NormalizingFlow(Normal(loc=number(0.2), scale=number(0.7)), Affine(1.0, factor))
+    known = Normal(loc=1.0 + factor * number(0.2), scale=number(1.4))
+    for name in ("get_log_cdf", "get_log_sf"):
+        torch.testing.assert_close(getattr(flow, name)({"x": X}), getattr(known, name)({"x": X}))
+    u = torch.tensor([[0.1, 0.8]], dtype=torch.float64)
+    torch.testing.assert_close(flow.get_icdf(u), known.get_icdf(u))
+    with pytest.raises(DensityError, match="has no log_cdf"):
+        NormalizingFlow(normal(), Triangle(0.1)).get_log_cdf({"x": X})
+
+
+def test_parameters_are_those_of_the_base():
+    flow = NormalizingFlow(Normal(loc=number(0.2), scale=number(0.7)), Exp())
+    assert set(flow.get_params()) == {"loc", "scale"}
 
 
 def test_density_at_the_end_of_a_tangent_is_finite():

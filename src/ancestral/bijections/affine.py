@@ -66,6 +66,10 @@ class Affine(Bijection):
         x = (y - self.loc) / self.scale
         return x, -self.scale.abs().log().expand(x.shape)
 
+    def sign(self) -> Tensor:
+        """That of the factor."""
+        return self.scale.sign()
+
     @classmethod
     def examples(cls) -> list[dict[str, Any]]:
         """Numbers, and trained vectors with a negative factor."""

@@ -48,6 +48,10 @@ class Bijection(nn.Module):
         """
         raise NotImplementedError
 
+    def sign(self) -> float | Tensor:
+        """Of a map of each component: 1 where it increases, -1 where it decreases."""
+        return 1.0
+
     def forward(self, x: Tensor) -> Tensor:
         """The value :math:`f(x)`."""
         return self.forward_and_log_det(x)[0]

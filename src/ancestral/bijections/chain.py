@@ -1,5 +1,6 @@
 r"""Bijections one after the other, :math:`f_n\circ\dots\circ f_1`."""
 
+import math
 from collections.abc import Iterable
 from typing import Any, cast
 
@@ -57,6 +58,10 @@ class Chain(Bijection):
             y, log_det = part.inverse_and_log_det(y)
             total = total + _over(log_det, self.event_dims - part.event_dims)
         return y, total
+
+    def sign(self) -> float | Tensor:
+        """The product of the signs."""
+        return math.prod((part.sign() for part in self._parts()), start=1.0)
 
     def _parts(self) -> list[Bijection]:
         return cast("list[Bijection]", list(self.bijections))

@@ -35,6 +35,10 @@ class Inverse(Bijection):
         """The map's own value and log-determinant."""
         return self.bijection.forward_and_log_det(y)
 
+    def sign(self) -> float | Tensor:
+        """That of the map."""
+        return self.bijection.sign()
+
     @classmethod
     def examples(cls) -> list[dict[str, Any]]:
         """The logarithm, and a trained map."""

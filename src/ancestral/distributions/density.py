@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ancestral.core.errors import DensityError, SamplingError, ShapeError
 from ancestral.core.names import listing
@@ -267,4 +267,5 @@ def get_params(dist: "Distribution", given: object) -> dict[str, Tensor]:
     return {
         k: v if isinstance(v, Tensor) else as_tensor_like(factor.law, params, v)
         for k, v in params.items()
+        if not isinstance(v, nn.Module)  # as the bijection of a flow is
     }

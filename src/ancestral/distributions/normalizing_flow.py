@@ -8,7 +8,7 @@ Where x is the flow's own draw, z is known and f is not inverted (Rezende and Mo
 arXiv:1505.05770, equation 13).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -142,21 +142,48 @@ class _Moves(Law):
         return _last(out, cls.extra) + _last(log_det, cls.value_dims - cls.maps)
 
 
-class _OwnNoise(_Moves):
-    """The moves of a flow whose base draws its noise given its parameters."""
+def _noise_of(
+    cls: type[_Moves],
+    shape: Sequence[int],
+    like: Tensor,
+    generator: Generator = None,
+    *,
+    bijection: Bijection,
+    **params: Any,
+) -> Tensor:
+    """That of the base."""
+    return cls.base.noise_of(shape, like, generator, **params)
 
-    @classmethod
-    def noise_of(
-        cls,
-        shape: Sequence[int],
-        like: Tensor,
-        generator: Generator = None,
-        *,
-        bijection: Bijection,
-        **params: Any,
-    ) -> Tensor:
-        """That of the base."""
-        return cls.base.noise_of(shape, like, generator, **params)
+
+def _log_cdf(cls: type[_Moves], x: Tensor, *, bijection: Bijection, **params: Any) -> Tensor:
+    """The base's at the inverse; of a decreasing map its complement."""
+    z = bijection.inverse(x)
+    return _by_sign(bijection, lambda: cls.base.log_cdf(z, **params),
+                    lambda: cls.base.log_sf(z, **params))  # fmt: skip
+
+
+def _log_sf(cls: type[_Moves], x: Tensor, *, bijection: Bijection, **params: Any) -> Tensor:
+    """The base's at the inverse; of a decreasing map its complement."""
+    z = bijection.inverse(x)
+    return _by_sign(bijection, lambda: cls.base.log_sf(z, **params),
+                    lambda: cls.base.log_cdf(z, **params))  # fmt: skip
+
+
+def _icdf(cls: type[_Moves], u: Tensor, *, bijection: Bijection, **params: Any) -> Tensor:
+    """The base's quantile, mapped."""
+    rank = _by_sign(bijection, lambda: u, lambda: 1.0 - u)
+    x: Tensor = bijection(cls.base.icdf(rank, **params))
+    return x
+
+
+def _by_sign(
+    bijection: Bijection, rises: Callable[[], Tensor], falls: Callable[[], Tensor]
+) -> Tensor:
+    """What holds for an increasing map, or for a decreasing one, component by component."""
+    sign = bijection.sign()
+    if isinstance(sign, Tensor):
+        return torch.where(sign > 0, rises(), falls())
+    return rises() if sign > 0 else falls()
 
 
 def _moves(base: type[Law], maps: int) -> type[_Moves]:
@@ -174,8 +201,11 @@ def _moves(base: type[Law], maps: int) -> type[_Moves]:
         "reparametrised": base.reparametrised,
         "noise": base.noise,
     }
-    own = hasattr(base, "noise_of")
-    return type(f"{base.__name__}Flow", (_OwnNoise if own else _Moves,), words)
+    has: dict[str, Callable[..., Any]] = {"noise_of": _noise_of}
+    if value_dims == 0 and hasattr(base, "log_sf"):
+        has.update(log_cdf=_log_cdf, log_sf=_log_sf, icdf=_icdf)
+    words |= {name: classmethod(move) for name, move in has.items() if hasattr(base, name)}
+    return type(f"{base.__name__}Flow", (_Moves,), words)
 
 
 def _last(value: Tensor, axes: int) -> Tensor:

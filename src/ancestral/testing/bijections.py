@@ -94,6 +94,14 @@ def log_determinants_are_opposite(case: BijectionCase) -> None:
     close(there + back, torch.zeros_like(there), "the sum of both log-determinants", 1e-8)
 
 
+def sign_is_that_of_the_slope(case: BijectionCase) -> None:
+    """Of a map of each component: whether it increases."""
+    f, x = case.build(), case.points().requires_grad_()
+    if f.event_dims == 0:
+        (slope,) = torch.autograd.grad(f(x).sum(), x)
+        require((slope.sign() == torch.as_tensor(f.sign())).all(), "the sign is another")
+
+
 def rows_do_not_mix(case: BijectionCase) -> None:
     """One row at a time is the same, and so are further axes in front."""
     f, x = case.build(), case.points()
@@ -151,6 +159,7 @@ BIJECTION_CHECKS: Mapping[str, Callable[[BijectionCase], None]] = {
         inverse_undoes_forward,
         log_determinant_is_that_of_the_jacobian,
         log_determinants_are_opposite,
+        sign_is_that_of_the_slope,
         rows_do_not_mix,
         precision_follows,
         gradients_are_those_of_the_map,
