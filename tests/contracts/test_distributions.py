@@ -29,7 +29,10 @@ def members() -> list[type[Law]]:
     for info in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
         module = importlib.import_module(info.name)
         for name, thing in vars(module).items():
-            own = isinstance(thing, type) and thing.__module__ == info.name
+            own = isinstance(thing, type) and (thing.__module__, thing.__name__) == (
+                info.name,
+                name,
+            )
             if own and issubclass(thing, Law) and thing is not Law and not name.startswith("_"):
                 found.append(thing)
     return [family for family in found if family.examples()]  # a base has none

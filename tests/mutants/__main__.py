@@ -65,6 +65,10 @@ def failing_test(site: Site) -> str | None:
 def _run(folder: str, arguments: list[str]) -> str | None:
     """The first test that fails with the package in a folder."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-n", "0"]
+    command += [
+        "-o",
+        f"pythonpath={folder} {ROOT}",
+    ]  # the project's own names src, which would win
     command += ["-m", "not slow and not gpu", *arguments]
     environment = {**os.environ, "PYTHONPATH": folder, "OMP_NUM_THREADS": "1"}
     environment["ANCESTRAL_TEST_LIMIT"] = "0"

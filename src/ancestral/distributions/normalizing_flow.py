@@ -14,11 +14,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ancestral.bijections import Bijection, Chain
+from ancestral.bijections import Affine, Bijection, Chain, Exp, Tanh
 from ancestral.core.errors import OptionError
 from ancestral.core.rng import Generator
-from ancestral.distributions.constraints import Constraint
+from ancestral.distributions.constraints import Constraint, identity
 from ancestral.distributions.law import Law, Params
+from ancestral.distributions.normal import Normal
 
 
 class NormalizingFlow(Law):
@@ -41,9 +42,6 @@ class NormalizingFlow(Law):
         Rezende and Mohamed (2015), Variational inference with normalizing flows, arXiv:1505.05770.
 
     Example:
-        >>> import torch
-        >>> from ancestral.bijections import Exp
-        >>> from ancestral.distributions import Normal
         >>> p = NormalizingFlow(Normal(loc=0.0, scale=1.0, features_shape=[2]), Exp(), var=["x"])
         >>> p.get_log_prob({"x": torch.ones(1, 2)})  # log-normal
         tensor([-1.8379])
@@ -51,6 +49,7 @@ class NormalizingFlow(Law):
         (3, 2)
     """
 
+    composite = True
     inner: Law
     bijection: Bijection
 
@@ -80,7 +79,9 @@ class NormalizingFlow(Law):
     def moves(self) -> type[Law]:
         """Those of the base, through the bijection."""
         if self._made is None:
-            self._made = _moves(self.inner.moves, self.bijection.event_dims)
+            sign = torch.as_tensor(self.bijection.sign())
+            rises = sign.is_meta or bool((sign > 0).all())
+            self._made = _moves(self.inner.moves, self.bijection.event_dims, rises=rises)
         return self._made
 
     def __getstate__(self) -> dict[str, Any]:
@@ -99,21 +100,24 @@ class NormalizingFlow(Law):
 
         def holds(x: Tensor) -> Tensor:
             inside = (x >= low) & (x <= high)
-            if within is None:
-                return inside
             z = bijection.inverse(torch.where(inside, x, bijection(torch.zeros_like(x))))
-            return inside & within.holds(z)
+            inside = inside & torch.isfinite(z)
+            return inside if within is None else inside & within.holds(z)
 
         def of_real(y: Tensor) -> Tensor:
-            onto = within.of_real if within is not None and within.of_real else torch.sinh
-            return bijection(onto(y))
+            onto = within.of_real if within is not None and within.of_real else identity
+            x: Tensor = bijection(onto(y * bijection.sign()))  # increasing, as other charts are
+            return x
 
         return Constraint(f"in the image of {self.prob_text}", holds, of_real=of_real)
 
     @classmethod
     def examples(cls) -> list[dict[str, Any]]:
-        """None of constants: a flow is made from a law."""
-        return []
+        """A log-normal law, a squashed one, one with a trained map."""
+        loc = torch.tensor([-0.5, 0.3, 1.0], dtype=torch.float64)
+        scale = torch.tensor([0.7, 1.0, 0.4], dtype=torch.float64)
+        maps: list[Any] = [Exp(), Tanh(), [Affine(loc, -scale), Exp(), Affine(0.0, 3.0)]]
+        return [{"base": Normal(loc=loc, scale=scale), "bijections": f} for f in maps]
 
 
 class _Moves(Law):
@@ -172,7 +176,7 @@ def _log_sf(cls: type[_Moves], x: Tensor, *, bijection: Bijection, **params: Any
 def _icdf(cls: type[_Moves], u: Tensor, *, bijection: Bijection, **params: Any) -> Tensor:
     """The base's quantile, mapped."""
     rank = _by_sign(bijection, lambda: u, lambda: 1.0 - u)
-    x: Tensor = bijection(cls.base.icdf(rank, **params))
+    x: Tensor = bijection(cls.base.icdf(u, **params))
     return x
 
 
@@ -186,8 +190,12 @@ def _by_sign(
     return rises() if sign > 0 else falls()
 
 
-def _moves(base: type[Law], maps: int) -> type[_Moves]:
-    """The moves of flows from a family by bijections that couple so many last axes."""
+def _moves(base: type[Law], maps: int, *, rises: bool) -> type[_Moves]:
+    """The moves of flows from a family by bijections that couple so many last axes.
+
+    A small quantile of a map that falls is one of the base near 1, of which few digits are left:
+    it has none.
+    """
     value_dims = max(base.value_dims, maps)
     extra = value_dims - base.value_dims
     outer = "ABCDEF"[:extra]  # capitals stand before the letters of cores
@@ -203,7 +211,7 @@ def _moves(base: type[Law], maps: int) -> type[_Moves]:
     }
     has: dict[str, Callable[..., Any]] = {"noise_of": _noise_of}
     if value_dims == 0 and hasattr(base, "log_sf"):
-        has.update(log_cdf=_log_cdf, log_sf=_log_sf, icdf=_icdf)
+        has.update(log_cdf=_log_cdf, log_sf=_log_sf, **({"icdf": _icdf} if rises else {}))
     words |= {name: classmethod(move) for name, move in has.items() if hasattr(base, name)}
     return type(f"{base.__name__}Flow", (_Moves,), words)
 

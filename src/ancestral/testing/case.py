@@ -118,7 +118,7 @@ def always(case: LawCase) -> bool:
 
 def has_density(case: LawCase) -> bool:
     """Laws with parameters and a density."""
-    return case.family.has_density and bool(case.family.domains)
+    return case.family.has_density and (bool(case.family.domains) or case.family.composite)
 
 
 def has_parameters(case: LawCase) -> bool:
