@@ -175,7 +175,6 @@ def _log_sf(cls: type[_Moves], x: Tensor, *, bijection: Bijection, **params: Any
 
 def _icdf(cls: type[_Moves], u: Tensor, *, bijection: Bijection, **params: Any) -> Tensor:
     """The base's quantile, mapped."""
-    rank = _by_sign(bijection, lambda: u, lambda: 1.0 - u)
     x: Tensor = bijection(cls.base.icdf(u, **params))
     return x
 
