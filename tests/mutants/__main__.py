@@ -58,11 +58,11 @@ def failing_test(site: Site) -> str | None:
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(SOURCE, Path(folder) / "ancestral")
         (Path(folder) / "ancestral" / site.path).write_text(site.mutated(), "utf-8")
-        near = _run(folder, [*paths, "-k", " or ".join(classes)]) if classes else None
-        return near or _run(folder, paths)
+        near = run(folder, [*paths, "-k", " or ".join(classes)]) if classes else None
+        return near or run(folder, paths)
 
 
-def _run(folder: str, arguments: list[str]) -> str | None:
+def run(folder: str, arguments: list[str]) -> str | None:
     """The first test that fails with the package in a folder."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-n", "0"]
     command += [
