@@ -148,7 +148,10 @@ class Binomial(Law):
         r""":math:`-\sum_x P(x)\log P(x)`, at the points that have mass."""
         pi, logs = probabilities(probs, logits), log_probabilities(probs, logits)
         on, off = zip(pi, logs, strict=True)
-        n, *rest = torch.broadcast_tensors(double(total_count).detach(), *on, *off)
+        n = double(total_count).detach()
+        device = n.device if n.dim() else on[0].device  # a number goes where the others are
+        every = (v.to(device) for v in (n, *on, *off))
+        n, *rest = torch.broadcast_tensors(*every)
         on, off = (rest[0], rest[1]), (rest[2], rest[3])
         out = log_peak(n) - mean_log_poisson(n, on, off) - mean_log_poisson(n, off, on)
         return result_like(out, total_count, probs, logits)

@@ -44,8 +44,8 @@ def log_gamma_tails(a: Tensor, x: Tensor, log_x: Tensor) -> tuple[Tensor, Tensor
 
     Example:
         >>> one = torch.ones((), dtype=torch.float64)
-        >>> log_gamma_tails(one, 50.0 * one, (50.0 * one).log())[1]  # e^-50
-        tensor(-50., dtype=torch.float64)
+        >>> round(float(log_gamma_tails(one, 50.0 * one, (50.0 * one).log())[1]), 9)  # e^-50
+        -50.0
     """
     empty, full = log_x == -torch.inf, x == torch.inf
     y, log_y = torch.where(full, 1.0, x), torch.where(empty | full, 0.0, log_x)
