@@ -15,7 +15,7 @@ Shape = tuple[int, ...]
 
 GRID = torch.linspace(-60.0, 60.0, 120_001, dtype=torch.float64)
 PLANE = torch.linspace(-60.0, 60.0, 201, dtype=torch.float64)
-SPACE = torch.linspace(-60.0, 60.0, 49, dtype=torch.float64)
+ACROSS = 49  # points along each of three coordinates
 MOST = 2**16  # values of a countable law
 TAIL = 1e-12  # probability of those that are left out
 
@@ -29,17 +29,20 @@ class Integral:
     spreads out; for vectors and matrices a grid of up to three coordinates, which the chart of
     the support maps onto it. The rule converges exponentially, since densities are smooth and
     vanish at the ends.
+
+    Args:
+        law: The law.
+        across: Points along each of three coordinates; of one or two there are always many.
     """
 
-    def __init__(self, law: Law) -> None:
-        self.params = law.params(())
+    def __init__(self, law: Law, *, across: int = ACROSS) -> None:
+        self.params, self._across = law.params(()), across
         moves, dtype = law.moves, torch.float64
         shapes = {k: tuple(v.shape) for k, v in self.params.items() if isinstance(v, Tensor)}
         span = torch.broadcast_shapes(*(spanned(moves, k, s) for k, s in shapes.items()))
         event = moves.value_shape(tuple(span))
         self.discrete = hasattr(moves, "values")
         self.countable, self.core = self.discrete, moves.value_dims
-        self.coarse = False  # whether the grid has few points in a direction
         support = law.support(self.params)
         if self.discrete:
             self.x = moves.values(tuple(span), torch.empty((), dtype=dtype))
@@ -88,7 +91,8 @@ class Integral:
                 f"{law.prob_text}: vectors are integrated over up to three coordinates: give its "
                 "support a chart, and examples of shorter vectors"
             )
-        line, self.coarse = (GRID, PLANE, SPACE)[size - 1], size == 3
+        space = torch.linspace(-60.0, 60.0, self._across, dtype=torch.float64)
+        line = (GRID, PLANE, space)[size - 1]
         axes = torch.meshgrid(*[line] * size, indexing="ij")
         points, log_cell = chart(torch.stack(axes, -1).reshape(-1, size))
         points = points.reshape(len(points), *event[len(event) - self.core :])
