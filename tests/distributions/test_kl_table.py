@@ -5,7 +5,7 @@ import sys
 
 from ancestral.distributions import Gamma, Laplace, Normal
 from ancestral.distributions.closed_forms import closed_entropy, closed_kl
-from ancestral.distributions.kl import families, rows, table
+from ancestral.distributions.kl import families, pairs, rows, table
 from tests.contracts.test_distributions import members
 
 
@@ -13,7 +13,19 @@ def test_every_law_is_in_the_table():
     assert set(families()) == {
         f for f in members() if f.has_density and f.domains and not f.composite
     }
-    assert len(table().splitlines()) == 1 + len(families())
+    closed, _, _ = table().partition("\n\n")
+    assert len(closed.splitlines()) == 1 + len(families())
+
+
+def test_every_conjugate_pair_is_in_the_table():
+    """Looked up law by law they are what the families list."""
+    listed = {
+        (f.__name__, prior.__name__) for f in families() for prior in vars(f).get("conjugate", {})
+    }
+    found = pairs(families())
+    assert {(likelihood, prior) for likelihood, _, prior in found} == listed
+    assert ("Bernoulli", "probs", "Beta") in found
+    assert len(table().partition("\n\n")[2].splitlines()) == 1 + len(found)
 
 
 def test_table_is_what_the_lookup_says():

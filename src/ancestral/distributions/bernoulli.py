@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ancestral.distributions.beta import Beta
+from ancestral.distributions.conjugate import Conjugate
 from ancestral.distributions.constraints import Constraint, boolean, identity, real, unit_interval
 from ancestral.distributions.law import Law, Parameter, Params
 
@@ -154,3 +156,11 @@ def kl_bernoulli(q: dict[str, Any], p: dict[str, Any]) -> Tensor:
 
 
 Bernoulli.closed_kl = {Bernoulli: kl_bernoulli}
+
+
+def _trials(x: Tensor, known: Params, prior: Params) -> Params:
+    """Successes and failures."""
+    return {"concentration1": x, "concentration0": 1.0 - x}
+
+
+Bernoulli.conjugate = {Beta: Conjugate("probs", _trials)}

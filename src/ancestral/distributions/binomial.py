@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from ancestral.core.rng import Generator
+from ancestral.distributions.beta import Beta
+from ancestral.distributions.conjugate import Conjugate
 from ancestral.distributions.constraints import (
     Constraint,
     identity,
@@ -174,3 +176,11 @@ def draw_binomial(n: Tensor, pi: Tensor, generator: Generator = None) -> Tensor:
     if n.is_meta:
         return torch.empty_like(n)  # torch has no kernel for it
     return torch.binomial(n.contiguous(), pi.to(n.dtype).contiguous(), generator=generator)
+
+
+def _trials(x: Tensor, known: Params, prior: Params) -> Params:
+    """Successes and failures."""
+    return {"concentration1": x, "concentration0": known["total_count"] - x}
+
+
+Binomial.conjugate = {Beta: Conjugate("probs", _trials)}

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ancestral.distributions.conjugate import Conjugate
 from ancestral.distributions.constraints import (
     Constraint,
     category,
@@ -16,6 +17,7 @@ from ancestral.distributions.constraints import (
     one_hot,
     simplex,
 )
+from ancestral.distributions.dirichlet import Dirichlet
 from ancestral.distributions.law import Law, Parameter, Params
 
 
@@ -185,3 +187,17 @@ def kl_categorical(q: dict[str, Any], p: dict[str, Any]) -> Tensor:
 
 Categorical.closed_kl = {Categorical: kl_categorical}
 _ByIndex.closed_kl = {_ByIndex: kl_categorical}
+
+
+def _counts(x: Tensor, known: Params, prior: Params) -> Params:
+    """One-hot vectors are counts."""
+    return {"concentration": x}
+
+
+def _counts_of_index(x: Tensor, known: Params, prior: Params) -> Params:
+    """One count at the index."""
+    return {"concentration": F.one_hot(x.long(), prior["concentration"].shape[-1]).to(x.dtype)}
+
+
+Categorical.conjugate = {Dirichlet: Conjugate("probs", _counts)}
+_ByIndex.conjugate = {Dirichlet: Conjugate("probs", _counts_of_index)}

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ancestral.distributions.by_moments import kl_to_normal
+from ancestral.distributions.conjugate import Conjugate
 from ancestral.distributions.constraints import Constraint, nonnegative, positive
 from ancestral.distributions.elementary import log, log1mexp
 from ancestral.distributions.gamma import Gamma, kl_gamma
@@ -111,3 +112,11 @@ Exponential.closed_kl = {
     Normal: kl_to_normal(Exponential),
 }
 Gamma.closed_kl = {**Gamma.closed_kl, Exponential: kl_exponential}
+
+
+def _events(x: Tensor, known: Params, prior: Params) -> Params:
+    """One event, and the time until it."""
+    return {"concentration": torch.ones_like(x), "rate": x}
+
+
+Exponential.conjugate = {Gamma: Conjugate("rate", _events)}

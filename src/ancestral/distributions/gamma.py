@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ancestral.core.rng import Generator
 from ancestral.distributions.by_moments import kl_to_normal
+from ancestral.distributions.conjugate import Conjugate
 from ancestral.distributions.constraints import Constraint, positive
 from ancestral.distributions.elementary import HALF_LOG_TWO_PI
 from ancestral.distributions.gamma_function import (
@@ -189,3 +190,11 @@ def kl_gamma(q: dict[str, Any], p: dict[str, Any]) -> Tensor:
 
 
 Gamma.closed_kl = {Gamma: kl_gamma, Normal: kl_to_normal(Gamma)}
+
+
+def _events(x: Tensor, known: Params, prior: Params) -> Params:
+    """As many events as the concentration says, and the time until the last of them."""
+    return {"concentration": known["concentration"] * torch.ones_like(x), "rate": x}
+
+
+Gamma.conjugate = {Gamma: Conjugate("rate", _events)}

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ancestral.distributions.beta import Beta
+from ancestral.distributions.conjugate import Conjugate
 from ancestral.distributions.constraints import (
     Constraint,
     identity,
@@ -159,3 +161,11 @@ def kl_geometric(q: dict[str, Any], p: dict[str, Any]) -> Tensor:
 
 
 Geometric.closed_kl = {Geometric: kl_geometric}
+
+
+def _trials(x: Tensor, known: Params, prior: Params) -> Params:
+    """One success, after x failures."""
+    return {"concentration1": torch.ones_like(x), "concentration0": x}
+
+
+Geometric.conjugate = {Beta: Conjugate("probs", _trials)}

@@ -4,14 +4,15 @@ A :class:`Joint` is a product of factors with some variables integrated out. Ren
 marginalising, detaching and copying return a new one over the same elementary laws.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from torch import nn
 
 from ancestral.core.errors import OptionError, VariableError
-from ancestral.core.names import listing
+from ancestral.core.names import as_names, listing
 from ancestral.distributions.base import Distribution, Factor
+from ancestral.distributions.posterior import posterior
 
 
 class Joint(Distribution):
@@ -68,6 +69,42 @@ class Joint(Distribution):
         """The variables of all factors, hidden ones too."""
         written = [v for f in self._factors for v in f.var]
         return sorted(written, key=self._order.index) if self._order else written
+
+    def condition(self, given: str | Sequence[str], *, name: str | None = None) -> Distribution:
+        r"""The posterior law :math:`p(z|x) \propto p(x|z)\,p(z)`, exact for conjugate pairs.
+
+        A likelihood has z itself as the parameter that its pair is about (``probs="z"``) and its
+        others from constants, trained tensors or conditions; the prior may have a network. The
+        result is an elementary law of the prior's family, with x as a condition; both laws stay
+        in it, with their gradients. ``python -m ancestral.distributions.kl`` lists the pairs.
+
+        There is one observation for each row. For n independent observations of one z give z an
+        axis of size 1 where x has n entries: ``features_shape=[1]`` and ``[n]``. Observations of
+        several kinds are several factors, ``(p_x * p_y * prior).condition(["x", "y"])``.
+
+        Args:
+            given: The variables that are observed: all but one.
+            name: How the law prints; as this one, if not given.
+
+        Raises:
+            VariableError: If a variable is not drawn here, or not just one is left.
+            DensityError: If the prior and a likelihood are no conjugate pair that is known.
+            ShapeError: If the event of x does not fit that of z.
+
+        Example:
+            >>> import torch
+            >>> from ancestral.distributions import Bernoulli, Beta
+            >>> p = Bernoulli(var=["x"], cond_var=["z"], probs="z", features_shape=[3])
+            >>> prior = Beta(var=["z"], concentration1=1.0, concentration0=1.0,
+            ...              features_shape=[1], name="p_{prior}")
+            >>> q = (p * prior).condition("x", name="q")
+            >>> q.latex()
+            'q(z|x) \\propto p(x|z)p_{prior}(z)'
+            >>> q.sample_mean({"x": torch.tensor([[1.0, 1.0, 0.0]])})
+            tensor([[0.6000]])
+        """
+        factor = posterior(self, as_names(given, "condition"), name)
+        return Joint([factor]) if factor in self._factors else factor.law
 
     def extra_repr(self) -> str:
         """What ``repr`` shows beside the laws: the product, with renamed and copied factors."""

@@ -4,6 +4,8 @@ For each law the entropy, the laws p to which KL[law || p] is known, and with bo
 cross-entropy -E[log p] = H[law] + KL[law || p], hence the expected log density, too. All other
 divergences, entropies and expected log densities of a loss are Monte Carlo. Those of joint laws
 are decomposed by the chain rule first, so that each factor is looked up by itself.
+
+Below them stand the conjugate pairs, for which ``(likelihood * prior).condition("x")`` is known.
 """
 
 import sys
@@ -12,6 +14,7 @@ from collections.abc import Iterable
 import ancestral.distributions as package
 from ancestral.distributions import Law
 from ancestral.distributions.closed_forms import closed_entropy, closed_kl
+from ancestral.distributions.conjugate import conjugate
 
 
 def families() -> list[type[Law]]:
@@ -37,13 +40,28 @@ def rows(laws: Iterable[type[Law]]) -> list[tuple[str, bool, list[str]]]:
     ]
 
 
+def pairs(laws: Iterable[type[Law]]) -> list[tuple[str, str, str]]:
+    """Each likelihood with the parameter that is the variable, and its conjugate prior.
+
+    Example:
+        >>> from ancestral.distributions import Bernoulli, Beta, Normal
+        >>> pairs([Bernoulli, Beta, Normal])
+        [('Bernoulli', 'probs', 'Beta'), ('Normal', 'loc', 'Normal')]
+    """
+    built = [(f.__name__, f(**f.examples()[0])) for f in laws]
+    known = ((name, conjugate(p, prior), other) for name, p in built for other, prior in built)
+    return [(name, rule.parameter, other) for name, rule, other in known if rule is not None]
+
+
 def table() -> str:
-    """The table as text, one law per line."""
+    """The tables as text, one law or pair per line."""
     lines = ["law                    entropy  KL[law || p] for p (cross-entropy with both)"]
     lines += [
         f"{name:22} {'closed' if entropy else '-':8} {', '.join(others) or '-'}"
         for name, entropy, others in rows(families())
     ]
+    lines += ["", "likelihood             of z     conjugate prior p(z)"]
+    lines += [f"{name:22} {key:8} {prior}" for name, key, prior in pairs(families())]
     return "\n".join(lines) + "\n"
 
 

@@ -16,6 +16,7 @@ from ancestral.bijections.base import Bijection
 from ancestral.core.errors import OptionError, ParameterError, VariableError
 from ancestral.core.names import as_names, listing
 from ancestral.distributions.base import Distribution, Factor
+from ancestral.distributions.conjugate import Conjugate
 from ancestral.distributions.constraints import Constraint, check, check_increasing, examples
 from ancestral.distributions.formula import Formula
 from ancestral.distributions.layout import declared_event
@@ -60,7 +61,7 @@ class Law(Distribution):
     * ``noise_of(shape, like, generator, **params)``, a move of laws without fixed base noise: a
       standard draw given the parameters, to which ``draw`` attaches its (implicit) gradient;
     * ``closed_kl``: for each family with a closed form of KL[self || family], a function of both
-      laws' parameters.
+      laws' parameters; ``conjugate``: for each family of conjugate priors how it is updated.
 
     Args:
         var: Names of its variables.
@@ -93,6 +94,7 @@ class Law(Distribution):
     param_dims: ClassVar[int] = 0
     cores: ClassVar[Mapping[str, str]] = {}
     closed_kl: ClassVar[Mapping[type["Law"], Callable[..., Tensor]]] = {}
+    conjugate: ClassVar[Mapping[type["Law"], Conjugate]] = {}
 
     # The moves. A family that has one writes it as a static method; the others stay without.
     draw: ClassVar[Callable[..., Tensor]]

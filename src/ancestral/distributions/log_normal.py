@@ -8,11 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ancestral.distributions.by_moments import kl_to_exponential, kl_to_normal
+from ancestral.distributions.conjugate import Conjugate
 from ancestral.distributions.constraints import Constraint, identity, positive, real
 from ancestral.distributions.elementary import HALF_LOG_TWO_PI, log
 from ancestral.distributions.exponential import Exponential
 from ancestral.distributions.law import Law, Parameter, Params
-from ancestral.distributions.normal import Normal, kl_normal
+from ancestral.distributions.normal import Normal, kl_normal, normal_posterior, observations
 
 
 class LogNormal(Law):
@@ -112,3 +113,11 @@ LogNormal.closed_kl = {
     Normal: kl_to_normal(LogNormal),
     Exponential: kl_to_exponential(LogNormal),
 }
+
+
+def _log_observations(x: Tensor, known: Params, prior: Params) -> Params:
+    """Those of the logarithm, a normal variable."""
+    return observations(x.log(), known, prior)
+
+
+LogNormal.conjugate = {Normal: Conjugate("loc", _log_observations, normal_posterior)}

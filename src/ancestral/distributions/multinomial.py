@@ -9,6 +9,7 @@ from torch import Tensor
 from ancestral.core.rng import Generator
 from ancestral.distributions.binomial import draw_binomial
 from ancestral.distributions.categorical import log_probabilities
+from ancestral.distributions.conjugate import Conjugate
 from ancestral.distributions.constraints import (
     Constraint,
     counts,
@@ -18,6 +19,7 @@ from ancestral.distributions.constraints import (
     whole,
     whole_vector,
 )
+from ancestral.distributions.dirichlet import Dirichlet
 from ancestral.distributions.gamma_function import double, result_like
 from ancestral.distributions.law import Law, Parameter, Params
 from ancestral.distributions.noise import as_noise, per_vector
@@ -179,3 +181,12 @@ def draw_multinomial(n: Tensor, pi: Tensor, generator: Generator = None) -> Tens
         drawn.append(draw_binomial(n, share[..., k], generator))
         n = n - drawn[-1]
     return torch.stack([*drawn, n], -1)
+
+
+def _counts(x: Tensor, known: Params, prior: Params) -> Params:
+    """The counts of the categories."""
+    return {"concentration": x}
+
+
+Multinomial.conjugate = {Dirichlet: Conjugate("probs", _counts)}
+_Unnormalised.conjugate = Multinomial.conjugate

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ancestral.core.errors import ShapeError
+from ancestral.distributions.conjugate import Conjugate
 from ancestral.distributions.constraints import (
     identity,
     lower_cholesky,
@@ -254,3 +255,39 @@ MultivariateNormal.closed_kl = {
     Normal: kl_to_normal,
 }
 Normal.closed_kl = {**Normal.closed_kl, MultivariateNormal: kl_from_normal}
+
+
+def precision_of(
+    precision_matrix: Tensor | None = None,
+    scale_tril: Tensor | None = None,
+    covariance_matrix: Tensor | None = None,
+) -> Tensor:
+    r""":math:`\Sigma^{-1}`."""
+    if precision_matrix is not None:
+        return precision_matrix
+    return torch.cholesky_inverse(factor(scale_tril, covariance_matrix))
+
+
+def _observations(x: Tensor, known: Params, prior: Params) -> Params:
+    r"""Precisions :math:`\Sigma^{-1}`, and :math:`\Sigma^{-1}x` in place of the mean."""
+    matrix = precision_of(**known)
+    matrix = matrix.expand(*x.shape[:-1], *matrix.shape[-2:])
+    return {"loc": (matrix @ x.unsqueeze(-1)).squeeze(-1), "precision_matrix": matrix}
+
+
+def _posterior(prior: Params, sums: Params) -> Params:
+    r"""Precision :math:`\Sigma_0^{-1} + \sum_i\Sigma_i^{-1}`, and the mean of the means by
+    precision.
+    """
+    own = precision_of(**{k: v for k, v in prior.items() if k != "loc"})
+    precision = own + sums["precision_matrix"]
+    loc = torch.as_tensor(prior["loc"], dtype=own.dtype, device=own.device)
+    loc = loc.expand(*loc.shape[:-1], own.shape[-1])
+    pull = (own @ loc.unsqueeze(-1)).squeeze(-1) + sums["loc"]
+    mean = torch.cholesky_solve(pull.unsqueeze(-1), torch.linalg.cholesky(precision))
+    return {"loc": mean.squeeze(-1), "precision_matrix": precision}
+
+
+MultivariateNormal.conjugate = {
+    MultivariateNormal: Conjugate("loc", _observations, _posterior),
+}

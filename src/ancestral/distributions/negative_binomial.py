@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from ancestral.core.rng import Generator
+from ancestral.distributions.beta import Beta
+from ancestral.distributions.conjugate import Conjugate
 from ancestral.distributions.constraints import (
     Constraint,
     identity,
@@ -147,3 +149,11 @@ def _log_tails(x: Tensor, r: Tensor, probs: Any, logits: Any) -> tuple[Tensor, T
     below, above = log_beta_tails(r, count + 1.0, (off, log_off), (on, log_on))
     low, high = torch.where(x < 0, -torch.inf, 0.0), torch.where(x < 0, 0.0, -torch.inf)
     return torch.where(inside, below, low), torch.where(inside, above, high)
+
+
+def _trials(x: Tensor, known: Params, prior: Params) -> Params:
+    """Successes, and the failures at which they end."""
+    return {"concentration1": x, "concentration0": known["total_count"] * torch.ones_like(x)}
+
+
+NegativeBinomial.conjugate = {Beta: Conjugate("probs", _trials)}

@@ -7,9 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ancestral.distributions.conjugate import Conjugate
 from ancestral.distributions.constraints import identity, positive, real
 from ancestral.distributions.elementary import HALF_LOG_TWO_PI, log
-from ancestral.distributions.law import Law, Parameter
+from ancestral.distributions.gamma_function import double
+from ancestral.distributions.law import Law, Parameter, Params
 
 
 class Normal(Law):
@@ -101,3 +103,24 @@ def kl_normal(q: dict[str, Any], p: dict[str, Any]) -> Tensor:
 
 
 Normal.closed_kl = {Normal: kl_normal}
+
+
+def observations(x: Tensor, known: Params, prior: Params) -> Params:
+    r"""Precisions :math:`\sigma^{-2}`, in place of the scale, and :math:`\sigma^{-2}x`, in place
+    of the mean; in double precision, where the squares neither over- nor underflow.
+    """
+    precision = double(known["scale"]) ** -2 * torch.ones_like(double(x))
+    return {"loc": precision * double(x), "scale": precision}
+
+
+def normal_posterior(prior: Params, sums: Params) -> Params:
+    r"""Precision :math:`\sigma_0^{-2} + \sum_i\sigma_i^{-2}`, and the mean of the means by
+    precision.
+    """
+    own = double(prior["scale"]) ** -2
+    precision = own + sums["scale"]
+    loc = (own * double(prior["loc"]) + sums["loc"]) / precision
+    return {"loc": loc, "scale": precision.rsqrt()}
+
+
+Normal.conjugate = {Normal: Conjugate("loc", observations, normal_posterior)}

@@ -8,9 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ancestral.core.rng import Generator
+from ancestral.distributions.conjugate import Conjugate
 from ancestral.distributions.constraints import Constraint, positive, whole
 from ancestral.distributions.count_search import first_count
 from ancestral.distributions.count_sums import mean_over_counts
+from ancestral.distributions.gamma import Gamma
 from ancestral.distributions.gamma_function import deviance, double, result_like
 from ancestral.distributions.incomplete_gamma import log_gamma_tails
 from ancestral.distributions.law import Law, Parameter, Params
@@ -130,3 +132,11 @@ def kl_poisson(q: dict[str, Any], p: dict[str, Any]) -> Tensor:
 
 
 Poisson.closed_kl = {Poisson: kl_poisson}
+
+
+def _events(x: Tensor, known: Params, prior: Params) -> Params:
+    """Events, and the time in which they were counted."""
+    return {"concentration": x, "rate": torch.ones_like(x)}
+
+
+Poisson.conjugate = {Gamma: Conjugate("rate", _events)}
