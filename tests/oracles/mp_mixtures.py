@@ -125,14 +125,20 @@ LAWS |= _ways(
 
 
 # -- zero-inflated, directions --------------------------------------------------------------------
-def inflated(counts: Callable[..., Number]) -> dict[str, Callable[..., Number]]:
-    """The log probability, from that of the other counts."""
+def inflated(counts: dict[str, Callable[..., Number]]) -> dict[str, Callable[..., Number]]:
+    """The log probability and distribution functions, from those of the other counts."""
 
     def log_prob(x: Number, gate: Number, **p: Number) -> Number:
-        plain = mp.log1p(-gate) + counts(x, **p)
+        plain = mp.log1p(-gate) + counts["log_prob"](x, **p)
         return mp.log(gate + mp.exp(plain)) if x == 0 else plain
 
-    return {"log_prob": log_prob}
+    def log_cdf(x: Number, gate: Number, **p: Number) -> Number:
+        return mp.log(gate + (1 - gate) * mp.exp(counts["log_cdf"](x=x, **p)))
+
+    def log_sf(x: Number, gate: Number, **p: Number) -> Number:
+        return mp.log1p(-gate) + counts["log_sf"](x=x, **p)
+
+    return {"log_prob": log_prob, "log_cdf": log_cdf, "log_sf": log_sf}
 
 
 def _sphere(concentration: Number, size: int) -> tuple[Number, Number, Number]:
@@ -170,7 +176,7 @@ LAWS |= {
     "ZeroInflatedPoisson": Reference(
         {"gate": probability, "rate": mp_laws.positive},
         count,
-        inflated(mp_vectors.LAWS["Poisson"].functions["log_prob"]),
+        inflated(mp_vectors.LAWS["Poisson"].functions),
         rows=400,
     ),
     "PowerSpherical": Reference(
@@ -185,7 +191,7 @@ for _way, _reference in mp_vectors.LAWS.items():
         LAWS[f"ZeroInflated{_way}"] = Reference(
             {"gate": probability, **_reference.params},
             count,
-            inflated(_reference.functions["log_prob"]),
+            inflated(_reference.functions),
             rows=300,
         )
 for _key, _draw in {"logits": logit, "probs": probability}.items():

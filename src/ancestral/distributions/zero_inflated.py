@@ -16,6 +16,20 @@ from ancestral.distributions.noise import as_noise
 from ancestral.distributions.poisson import Poisson
 
 
+def _log_cdf(cls: "type[ZeroInflated]", x: Tensor, gate: Any, **params: Any) -> Tensor:
+    r""":math:`\log(\pi + (1-\pi) F_0(x))` from 0 on."""
+    log_on, log_off = log_probabilities(gate, None)
+    counted = log_off + double(cls.family.log_cdf(x, **params))
+    out = torch.where(x < 0, -torch.inf, torch.logaddexp(log_on, counted))
+    return result_like(out, x, gate, *params.values())
+
+
+def _log_sf(cls: "type[ZeroInflated]", x: Tensor, gate: Any, **params: Any) -> Tensor:
+    r""":math:`\log(1-\pi) + \log(1 - F_0(x))` from 0 on."""
+    counted = log_probabilities(gate, None)[1] + double(cls.family.log_sf(x, **params))
+    return result_like(torch.where(x < 0, 0.0, counted), x, gate, *params.values())
+
+
 class ZeroInflated(Law):
     r"""The base of zero-inflated laws of counts, with independent components:
     :math:`\log P(0) = \log(\pi + (1-\pi)P_0(0))`, else :math:`\log(1-\pi) + \log P_0(x)`.
@@ -50,6 +64,9 @@ class ZeroInflated(Law):
         cls.has_density = True
         cls.domains = {"gate": unit_interval, **family.domains}
         cls.parametrisations = tuple(("gate", *way) for way in ways)
+        for name, move in {"log_cdf": _log_cdf, "log_sf": _log_sf}.items():
+            if hasattr(family, name):  # what the family has, the law has
+                setattr(cls, name, classmethod(move))
 
     def __init__(
         self,
