@@ -145,3 +145,15 @@ def test_beta_draws_of_small_concentrations_lie_at_the_ends():
     wanted = 1e-3 * math.log(9.0)
     assert abs(middle - wanted) < 5 * (wanted / 20_000) ** 0.5
     assert 0.45 < (x > 0.5).double().mean().item() < 0.55
+
+
+def test_a_draw_without_data_is_repeated():
+    """The number of rows, which no input has, is an argument of the generated step."""
+    q = Gamma(var=["z"], concentration=torch.tensor([0.5, 2.0]), rate=1.0, name="q")
+    p = Gamma(var=["z"], concentration=1.5, rate=2.0, features_shape=[2])
+    run, values = E(q, p.log_prob()).mean().function(), []
+    for _ in range(3):  # the interpreter, then the text
+        torch.manual_seed(0)
+        values.append(run({}, batch_n=7))
+    assert torch.equal(values[1], values[2])
+    torch.testing.assert_close(values[0], values[1])

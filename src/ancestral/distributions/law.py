@@ -67,7 +67,8 @@ class Law(Distribution):
         var: Names of its variables.
         cond_var: Names of its conditions; for good, the argument names of the network.
         name: How it prints.
-        features_shape: Event shape of a value; found from the parameters if not given.
+        features_shape: Event shape of a value; found from the parameters if not given. Axes in
+            front of those of the constants are independent copies, a plate.
         net: A callable of the conditions that returns a dict of parameters, or one tensor whose
             last axis splits into the parameters of ``split``.
         given: The family's parameters: a number or tensor (a constant), an ``nn.Parameter``

@@ -257,6 +257,8 @@ def _event(law: Any, found: ParamSet, params: ir.Register) -> tuple[int, ...] | 
     follows = any(key not in law.given or key in law.bound for key in found.rows)
     if not event and not follows:
         return None
+    if law.is_complete and not law.bound and law.declared_shape is not None:
+        return tuple(law.declared_shape)  # its constants fit it, or stand for copies in a plate
     value: tuple[int, ...] = law.moves.value_shape(event)
     return value
 

@@ -45,9 +45,10 @@ class Writer:
     def source(self) -> Source:
         """The whole text."""
         result = self.text(self.program.result)
+        sizes = self._size_lines()  # finds which sizes no input has, so that they are arguments
         args = [n for _, n in self.inputs] + [f"noise{i}" for i in range(len(self.noise))]
         args += list(self.free_rows.values())
-        body = [*self._size_lines(), *self.lines, f"return {result}"]
+        body = [*sizes, *self.lines, f"return {result}"]
         inner = "\n".join(f"        {line}" for part in body for line in part.split("\n"))
         made = ", ".join(name for name, _ in self.bound.values())
         text = f"def make({made}):\n    def loss({', '.join(args)}):\n{inner}\n    return loss\n"
