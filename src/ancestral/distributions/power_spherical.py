@@ -1,23 +1,22 @@
 r"""The power spherical law, :math:`p(x) \propto (1 + \mu^\top x)^\kappa`, of directions."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ancestral.core.rng import Generator, normal
-from ancestral.distributions.constraints import Constraint, positive, unit_vector
+from ancestral.distributions.directional import Directional, away_from, direction
 from ancestral.distributions.dirichlet import draw_dirichlet
 from ancestral.distributions.gamma_function import digamma_error, double, log_beta, result_like
 from ancestral.distributions.implicit import attach
 from ancestral.distributions.incomplete_beta import slopes_in_shapes
-from ancestral.distributions.law import Law, Parameter, Params
 from ancestral.distributions.noise import as_noise, per_vector
 
 
-class PowerSpherical(Law):
+class PowerSpherical(Directional):
     r"""The power spherical law of a unit vector of D >= 2 entries, a density of area. With
     :math:`a = \frac{D-1}2 + \kappa` and :math:`b = \frac{D-1}2`,
     :math:`\log p(x) = \kappa\log\frac{1+\mu^\top x}2 - 2b\log 2 - b\log\pi + \log\Gamma(a+b) -
@@ -44,37 +43,7 @@ class PowerSpherical(Law):
         tensor([1.0000])
     """
 
-    domains = {"loc": unit_vector, "concentration": positive}
-    cores = {"loc": "d", "concentration": ""}
-    reparametrised = True
-    noise = "a height and a direction"
-    value_dims = 1
-    param_dims = 1
-
-    def __init__(
-        self,
-        var: str | Iterable[str] | None = None,
-        cond_var: str | Iterable[str] = (),
-        name: str = "p",
-        features_shape: Sequence[int] | None = None,
-        loc: Parameter = None,
-        concentration: Parameter = None,
-        *,
-        net: Callable[..., Any] | None = None,
-    ) -> None:
-        given = {"loc": loc, "concentration": concentration}
-        super().__init__(var, cond_var, name, features_shape, net, given)
-
-    def support(self, params: Params) -> Constraint | None:
-        """Unit vectors."""
-        return unit_vector
-
-    @classmethod
-    def examples(cls) -> list[dict[str, Any]]:
-        """Three directions in space."""
-        rows = torch.tensor([[0.3, -1.0, 0.8], [-0.9, 0.5, 0.1], [0.2, 0.9, -1.4]]).double()
-        kappa = torch.tensor([1.5, 4.0, 10.0], dtype=torch.float64)
-        return [{"loc": direction(rows), "concentration": kappa}]
+    has_density = True
 
     @staticmethod
     def noise_of(
@@ -146,29 +115,6 @@ class PowerSpherical(Law):
         return result_like(
             kappa * slope + _log_normaliser(kappa, loc.shape[-1]), loc, concentration
         )
-
-
-def direction(x: Tensor) -> Tensor:
-    """A vector over its length."""
-    return x / torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-
-
-def away_from(mu: Tensor, away: Tensor, around: Tensor) -> Tensor:
-    r""":math:`(1-2w)\mu + 2\sqrt{w(1-w)}\,v` with v orthogonal to :math:`\mu`.
-
-    Args:
-        mu: A unit vector, shape ``(*event, D)``.
-        away: w, shape ``(*event, 1)``.
-        around: A unit vector of one entry less, which v is with :math:`\mu` as its first axis.
-    """
-    # a reflection takes the first axis to the mean, or to its opposite, whichever is farther
-    sign = torch.where(mu[..., :1] < 0, -1.0, 1.0).to(mu.dtype)
-    first = torch.cat([mu[..., :1] + sign, mu[..., 1:]], -1)
-    flat = torch.cat([torch.zeros_like(away), around], -1)
-    share = (first * flat).sum(-1, keepdim=True) / first.square().sum(-1, keepdim=True)
-    return (1.0 - 2.0 * away) * mu + 2.0 * (away * (1.0 - away)).sqrt() * (
-        flat - 2.0 * share * first
-    )
 
 
 def _log_normaliser(kappa: Tensor, size: int) -> Tensor:

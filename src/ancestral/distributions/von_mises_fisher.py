@@ -1,24 +1,22 @@
 r"""The von Mises-Fisher law, :math:`p(x) \propto e^{\kappa\mu^\top x}`, of directions."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ancestral.core.rng import Generator, normal
-from ancestral.distributions.constraints import Constraint, positive, unit_vector
+from ancestral.distributions.directional import Directional, away_from, direction
 from ancestral.distributions.dirichlet import draw_dirichlet
 from ancestral.distributions.gamma_function import double, result_like
 from ancestral.distributions.implicit import attach
-from ancestral.distributions.law import Law, Parameter, Params
 from ancestral.distributions.noise import as_noise, per_vector
-from ancestral.distributions.power_spherical import away_from, direction
 from ancestral.distributions.quadrature import integrate
 
 
-class VonMisesFisher(Law):
+class VonMisesFisher(Directional):
     r"""The von Mises-Fisher law of a unit vector of D >= 2 entries, a density of area. With
     :math:`\nu = \frac D2 - 1`,
     :math:`\log p(x) = \kappa\mu^\top x + \nu\log\kappa - \frac D2\log 2\pi - \log I_\nu(\kappa)`.
@@ -47,37 +45,7 @@ class VonMisesFisher(Law):
         tensor([1.0000])
     """
 
-    domains = {"loc": unit_vector, "concentration": positive}
-    cores = {"loc": "d", "concentration": ""}
-    reparametrised = True
-    noise = "a height and a direction"
-    value_dims = 1
-    param_dims = 1
-
-    def __init__(
-        self,
-        var: str | Iterable[str] | None = None,
-        cond_var: str | Iterable[str] = (),
-        name: str = "p",
-        features_shape: Sequence[int] | None = None,
-        loc: Parameter = None,
-        concentration: Parameter = None,
-        *,
-        net: Callable[..., Any] | None = None,
-    ) -> None:
-        given = {"loc": loc, "concentration": concentration}
-        super().__init__(var, cond_var, name, features_shape, net, given)
-
-    def support(self, params: Params) -> Constraint | None:
-        """Unit vectors."""
-        return unit_vector
-
-    @classmethod
-    def examples(cls) -> list[dict[str, Any]]:
-        """Three directions in space."""
-        rows = torch.tensor([[0.3, -1.0, 0.8], [-0.9, 0.5, 0.1], [0.2, 0.9, -1.4]]).double()
-        kappa = torch.tensor([1.5, 4.0, 10.0], dtype=torch.float64)
-        return [{"loc": direction(rows), "concentration": kappa}]
+    has_density = True
 
     @staticmethod
     def noise_of(
