@@ -6,6 +6,7 @@ Only ``.simplify()`` makes such a change: an expectation is otherwise estimated 
 from dataclasses import replace
 
 from ancestral.distributions import Distribution, Joint
+from ancestral.distributions.base import Factor
 from ancestral.distributions.closed_forms import closed_entropy, closed_kl
 from ancestral.losses.node import Add, Neg, Node, Sub
 from ancestral.losses.prob import Entropy, Expectation, KullbackLeibler, LogProb
@@ -36,8 +37,9 @@ def _expectation(node: Expectation) -> Node:
             ),
             None,
         )
-        if pair is not None and isinstance(terms[pair][1], LogProb):
-            out.append((sign, KullbackLeibler(node.law, terms[pair][1].law)))  # type: ignore[attr-defined]
+        other = None if pair is None else terms[pair][1]
+        if isinstance(other, LogProb):
+            out.append((sign, KullbackLeibler(node.law, other.law)))
             terms = [t for k, t in enumerate(terms) if k not in (i, pair)]
         elif closed_entropy(q.law) is not None:
             out.append((-sign, Entropy(node.law)))
@@ -62,17 +64,17 @@ def _reads(node: Node, names: tuple[str, ...]) -> bool:
     return bool(set(free(node)) & set(names))
 
 
-def _is(term: LogProb, q: object) -> bool:
+def _is(term: LogProb, q: Factor) -> bool:
     f = term.law.factors[0]
     return len(term.law.factors) == 1 and (f.law, f.var, f.cond_var, f.detached) == (
-        q.law, q.var, q.cond_var, q.detached  # type: ignore[attr-defined]
+        q.law, q.var, q.cond_var, q.detached
     )  # fmt: skip
 
 
-def _over(term: LogProb, q: object) -> bool:
+def _over(term: LogProb, q: Factor) -> bool:
     f = term.law.factors[0]
-    fits = closed_kl(q.law, f.law) is not None  # type: ignore[attr-defined]
-    return f.var == q.var and fits and not set(f.cond_var) & set(q.var)  # type: ignore[attr-defined]
+    fits = closed_kl(q.law, f.law) is not None
+    return f.var == q.var and fits and not set(f.cond_var) & set(q.var)
 
 
 def _factors(node: Node, sign: float = 1.0) -> list[tuple[float, Node]] | None:
