@@ -7,6 +7,7 @@ from ancestral.distributions.beta import Beta
 from ancestral.distributions.binomial import Binomial
 from ancestral.distributions.categorical import Categorical
 from ancestral.distributions.cauchy import Cauchy
+from ancestral.distributions.conditional_normal import ConditionalNormal
 from ancestral.distributions.continuous_bernoulli import ContinuousBernoulli
 from ancestral.distributions.custom_prob import CustomProb
 from ancestral.distributions.deterministic import Deterministic
@@ -78,6 +79,7 @@ __all__ = [
     "Binomial",
     "Categorical",
     "Cauchy",
+    "ConditionalNormal",
     "ContinuousBernoulli",
     "CustomProb",
     "Deterministic",
