@@ -96,11 +96,9 @@ class NormalizingFlow(Law):
         """The image of the base's."""
         bijection: Bijection = params["bijection"]
         within = self.inner.support({k: v for k, v in params.items() if k != "bijection"})
-        low, high = bijection.codomain
 
         def holds(x: Tensor) -> Tensor:
-            inside = (x >= low) & (x <= high)
-            z = bijection.inverse(torch.where(inside, x, bijection(torch.zeros_like(x))))
+            _, inside, _, z = _pulled(bijection, x)
             inside = inside & torch.isfinite(z)
             return inside if within is None else inside & within.holds(z)
 
@@ -161,22 +159,41 @@ def _noise_of(
 
 def _log_cdf(cls: type[_Moves], x: Tensor, *, bijection: Bijection, **params: Any) -> Tensor:
     """The base's at the inverse; of a decreasing map its complement."""
-    z = bijection.inverse(x)
-    return _by_sign(bijection, lambda: cls.base.log_cdf(z, **params),
-                    lambda: cls.base.log_sf(z, **params))  # fmt: skip
+    below, _, above, z = _pulled(bijection, x)
+    out = _by_sign(bijection, lambda: cls.base.log_cdf(z, **params),
+                   lambda: cls.base.log_sf(z, **params))  # fmt: skip
+    return torch.where(below, -torch.inf, torch.where(above, 0.0, out))
 
 
 def _log_sf(cls: type[_Moves], x: Tensor, *, bijection: Bijection, **params: Any) -> Tensor:
     """The base's at the inverse; of a decreasing map its complement."""
-    z = bijection.inverse(x)
-    return _by_sign(bijection, lambda: cls.base.log_sf(z, **params),
-                    lambda: cls.base.log_cdf(z, **params))  # fmt: skip
+    below, _, above, z = _pulled(bijection, x)
+    out = _by_sign(bijection, lambda: cls.base.log_sf(z, **params),
+                   lambda: cls.base.log_cdf(z, **params))  # fmt: skip
+    return torch.where(below, 0.0, torch.where(above, -torch.inf, out))
 
 
 def _icdf(cls: type[_Moves], u: Tensor, *, bijection: Bijection, **params: Any) -> Tensor:
     """The base's quantile, mapped."""
     x: Tensor = bijection(cls.base.icdf(u, **params))
     return x
+
+
+def _pulled(bijection: Bijection, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Whether values are below the image of the map, in it, or above it, and their inverse; of
+    values outside that of one inside.
+    """
+    low, high = bijection.domain
+    if bijection.event_dims:  # its components have no image of their own
+        inside = torch.ones_like(x, dtype=torch.bool)
+        return ~inside, inside, ~inside, bijection.inverse(x)
+    middle = 0.0 if low == -high else max(low, 0.0) + 0.5 * min(high - low, 1.0)
+    with torch.no_grad():
+        one, other = (bijection(torch.full_like(x, end)) for end in (low, high))
+        some = bijection(torch.full_like(x, middle))
+    below, above = x < torch.minimum(one, other), x > torch.maximum(one, other)
+    inside = ~(below | above)
+    return below, inside, above, bijection.inverse(torch.where(inside, x, some))
 
 
 def _by_sign(

@@ -103,12 +103,22 @@ class Check:
 
 
 def another(case: LawCase) -> dict[str, Tensor]:
-    """Other parameters of the family, whose support holds that of the case."""
-    params = {k: v.roll(1, 0) for k, v in case.params.items()}
+    """Other parameters of the family, whose support holds that of the case.
+
+    Those of other components, one of them twice: with each of them once, a term of the form
+    f(p) - f(q) would cancel in the sum over components, whatever its sign.
+    """
+    params = {k: v[_others(len(v))] for k, v in case.params.items()}
     if case.family.increasing:  # ends of an interval: a longer one
         low, high = case.family.increasing[0], case.family.increasing[-1]
         params |= {low: case.params[low] - 0.5, high: case.params[high] + 0.7}
     return params
+
+
+def _others(count: int) -> Tensor:
+    index = torch.arange(count).roll(1)
+    index[-1] = index[0]
+    return index
 
 
 def always(case: LawCase) -> bool:

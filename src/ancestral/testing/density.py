@@ -55,6 +55,20 @@ def distribution_functions_are_integrals(case: LawCase) -> None:
         _quantiles(law, integral, found["log_cdf"], x)
 
 
+def distribution_functions_reach_both_ends(case: LawCase) -> None:
+    """Far below all values P(X <= x) is 0, far above it is 1, also outside of the support."""
+    law, far = case.law(), 1e30
+    params, shape = law.params(()), tuple(law.features_shape)
+    for name, none, all_ in (("log_cdf", -far, far), ("log_sf", far, -far)):
+        move = getattr(law.moves, name, None)
+        if move is None:
+            continue
+        low = move(torch.full(shape, none, dtype=torch.float64), **params)
+        high = move(torch.full(shape, all_, dtype=torch.float64), **params)
+        require((low < -5.0).all(), f"{name} at {none:g} is {low.max()}, not far below 0")
+        require((high.abs() < 1e-3).all(), f"{name} at {all_:g} is {high.tolist()}, not 0")
+
+
 def _require_small(gap: Tensor, x: Tensor, law: Law, what: str) -> None:
     """Raise if a relative error exceeds 1e-13."""
     gap = gap.nan_to_num(torch.inf, torch.inf)
@@ -254,6 +268,7 @@ def _has_closed_form(case: LawCase) -> bool:
 CHECKS = (
     Check(density_integrates_to_one, has_density),
     Check(distribution_functions_are_integrals, has_distribution_function),
+    Check(distribution_functions_reach_both_ends, has_distribution_function),
     Check(moments_are_integrals, has_density),
     Check(draws_follow_the_density, has_density),
     Check(divergences_are_integrals, _has_divergence),
