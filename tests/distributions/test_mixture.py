@@ -159,7 +159,9 @@ def test_unusable_families_and_parameters_are_refused():
         class Wrong(Mixture):
             family = Dirichlet
 
-    with pytest.raises(TypeError, match="no parameter 'loc'"):
+    with pytest.raises(
+        OptionError, match=r"BernoulliMixture\(\) has no option 'loc'; known: .*probs"
+    ):
         BernoulliMixture(weights=HALF, loc=LOC)
     with pytest.raises(ParameterError):
         NormalMixture(weights=HALF, weight_logits=HALF, loc=LOC, scale=1.0)

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ancestral.core.errors import AncestralError
-from ancestral.distributions import Bernoulli, Categorical, Deterministic, Normal
+from ancestral.distributions import Bernoulli, Categorical, Deterministic, Normal, NormalMixture
 from ancestral.losses import (
     KL,
     E,
@@ -114,6 +114,30 @@ def unknown_option_of_sample(w: Any) -> None:
 
 def misspelt_option_of_a_law(w: Any) -> None:
     Normal(mean=0.0, scale=1.0, var=["z"])
+
+
+def misspelt_parameter_of_a_law(w: Any) -> None:
+    Normal(var=["x"], loc=0.0, scal=1.0)
+
+
+def misspelt_parameter_of_a_base(w: Any) -> None:
+    class Decoder(Normal):
+        def __init__(self) -> None:
+            super().__init__(var=["x"], cond_vars=["z"])
+
+    Decoder()
+
+
+def misspelt_word_of_your_law(w: Any) -> None:
+    class Decoder(Normal):
+        def __init__(self, hidden: int) -> None:
+            super().__init__(var=["x"], cond_var=["z"])
+
+    Decoder(hiden=3)  # type: ignore[call-arg]
+
+
+def misspelt_parameter_of_a_mixture(w: Any) -> None:
+    NormalMixture(weight=torch.tensor([0.5, 0.5]), loc=0.0, scale=1.0)
 
 
 def missing_condition(w: Any) -> None:

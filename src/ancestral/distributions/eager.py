@@ -6,7 +6,9 @@ network as it is. The work is done by :mod:`ancestral.distributions.sampling` an
 :mod:`ancestral.distributions.density`.
 """
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+import functools
+import inspect
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -30,10 +32,31 @@ if TYPE_CHECKING:
 
 
 # -- options --------------------------------------------------------------------------------------
-def refuse_options(method: str, unknown: Mapping[str, Any], known: Iterable[str]) -> None:
+def refuse_options(method: str, unknown: Iterable[str], known: Iterable[str]) -> None:
     """Raise for options that do not exist, with the nearest one that does."""
     for key in unknown:
         raise OptionError(f"{method}() has no option {key!r}; {did_you_mean(key, known)}")
+
+
+def names_its_words(owner: str, init: Callable[..., None]) -> Callable[..., None]:
+    """A constructor that says which word is meant where one is misspelt.
+
+    What it takes as ``**params`` are parameters of the law; other ``**words`` are its own affair.
+    """
+    words = inspect.signature(init).parameters
+    known = [name for name, word in words.items() if word.kind is not word.VAR_KEYWORD][1:]
+    is_open = "params" in words
+    if len(known) + 1 < len(words) and not is_open:
+        return init
+
+    @functools.wraps(init)
+    def constructor(self: "Law", *args: Any, **given: Any) -> None:
+        every = [*known, *self.domains] if is_open else known
+        unknown = [name for name in given if name not in every]
+        refuse_options(type(self).__name__ if is_open else owner, unknown, every)
+        init(self, *args, **given)
+
+    return constructor
 
 
 def as_count(value: object, option: str) -> int:

@@ -155,9 +155,6 @@ class Mixture(Law):
         net: Callable[..., Any] | None = None,
         **params: Parameter,
     ) -> None:
-        for key in params:
-            if key not in self.domains:
-                raise TypeError(f"{type(self).__name__}() has no parameter {key!r}")
         super().__init__(var, cond_var, name, features_shape, net, params)
 
     @classmethod

@@ -79,9 +79,6 @@ class ZeroInflated(Law):
         net: Callable[..., Any] | None = None,
         **params: Parameter,
     ) -> None:
-        for key in params:
-            if key not in self.domains:
-                raise TypeError(f"{type(self).__name__}() has no parameter {key!r}")
         super().__init__(var, cond_var, name, features_shape, net, {"gate": gate, **params})
 
     @classmethod
