@@ -397,3 +397,12 @@ def test_repr_does_not_guess_what_forward_returns():
     wide = repr(Wide(scale=2.0, var=["z"], cond_var=["x"]))
     assert "scale: 2\n" in wide
     assert "the others: what forward returns" in wide
+
+
+def test_a_condition_that_is_needed_cannot_be_left_out():
+    p = Normal(var=["x"], cond_var=["y"], loc="y", scale=1.0)
+    assert p.without([]) is p
+    with pytest.raises(
+        VariableError, match=r"p\(x\|y\): a Normal needs a value for y\. .*experts"
+    ):
+        p.without(["y"])

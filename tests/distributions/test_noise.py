@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ancestral.core.errors import OptionError, ShapeError
 from ancestral.distributions import Beta, Gamma, Normal, TruncatedNormal
+from ancestral.distributions.noise import noise_move
 from ancestral.losses import E, KullbackLeibler
 from tests.oracles.slopes import gamma_slope
 
@@ -84,6 +85,20 @@ def test_noise_of_a_wrong_shape_is_refused():
         function({"x": x})
         with pytest.raises(ShapeError, match=r"noise=\{'z'"):
             function({"x": x}, noise={"z": torch.ones(5, 2, dtype=f64)})
+
+
+def test_a_family_has_one_source_of_noise():
+    """A draw of its own, or a fixed kind; moves that declare a fixed kind do not use another."""
+
+    def noise_of(shape, like, generator=None, **params):
+        return torch.zeros(shape)
+
+    with pytest.raises(OptionError, match=r"Twice has a noise_of and noise='normal'.*in words"):
+        type("Twice", (Normal,), {"noise_of": staticmethod(noise_of)})
+    drawn = type("Drawn", (Normal,), {"noise_of": staticmethod(noise_of), "noise": "a draw"})
+    assert noise_move(drawn) is noise_of
+    assert noise_move(type("Fixed", (drawn,), {"noise": "normal"})) is None
+    assert noise_move(Gamma) is not None
 
 
 def test_generator_decides_the_draw():

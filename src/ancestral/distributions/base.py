@@ -50,7 +50,10 @@ class Distribution(nn.Module):
     @property
     def factors(self) -> tuple[Factor, ...]:
         """The elementary laws whose product this is, in the order they were written."""
-        raise NotImplementedError
+        raise NotImplementedError(
+            f"{type(self).__name__} says of no factors what it is: derive a law of one family from "
+            "ancestral.distributions.Law, and make others of laws, e.g. by a product."
+        )
 
     @property
     def integrated(self) -> tuple[str, ...]:

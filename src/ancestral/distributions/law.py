@@ -21,8 +21,9 @@ from ancestral.distributions.constraints import Constraint, check, check_increas
 from ancestral.distributions.formula import Formula
 from ancestral.distributions.layout import declared_event
 from ancestral.distributions.network import check_network, check_returned, split_output
+from ancestral.distributions.noise import check_noise
 from ancestral.distributions.numbers import Numbers, as_constant
-from ancestral.distributions.sources import lines_of
+from ancestral.distributions.sources import check_given, check_variables, lines_of
 
 Parameter = float | Tensor | str | None
 Params = dict[str, Any]  # name to tensor, or to a number known when the law was built
@@ -122,7 +123,7 @@ class Law(Distribution):
         super().__init__(name)
         self._var = as_names(["x"] if var is None else var, "var")
         self._cond_var = as_names(cond_var, "cond_var")
-        self._check_variables()
+        check_variables(self)
         self.net = net
         self._bound: dict[str, str] = {}
         self._numbers = Numbers()
@@ -130,13 +131,18 @@ class Law(Distribution):
         for key in self._given:
             self._bind(key, given[key])
         self._numbers.read(self._buffers)
-        self._check_given()
+        check_given(self)
         self.check_together({**self._buffers, **self._parameters}, self.prob_text)
         if isinstance(features_shape, int):
             features_shape = (features_shape,)
         self._features_shape = declared_event(self, features_shape)
         own = type(self).forward is not Law.forward
         self._by_name = check_network(self, own=own)
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Refuse two sources of noise in one family."""
+        super().__init_subclass__(**options)
+        check_noise(cls)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Refuse an attribute whose name the law uses itself: one would hide the other."""
@@ -173,19 +179,6 @@ class Law(Distribution):
     def declared_shape(self) -> torch.Size | None:
         """The event shape if it is known without running a network, else ``None``."""
         return None if self._features_shape is None else torch.Size(self._features_shape)
-
-    def _check_variables(self) -> None:
-        both = sorted(set(self._var) & set(self._cond_var))
-        if both:
-            raise VariableError(
-                f"{self.prob_text}: {listing(both)} is both drawn and conditioned on. "
-                "A law cannot be conditioned on its own variable: rename one of them."
-            )
-        if len(self._var) != 1 and not self.several:
-            raise VariableError(
-                f"{self.prob_text}: a {self.distribution_name} is the law of one variable, got "
-                f"var={list(self._var)}. Write one law for each and multiply them."
-            )
 
     # -- parameters that the constructor is given -----------------------------------------------
     def _bind(self, key: str, value: Parameter) -> None:
@@ -231,13 +224,6 @@ class Law(Distribution):
     def is_complete(self) -> bool:
         """Whether the constructor was given all parameters, so that no network is needed."""
         return any(set(way) == set(self._given) for way in self.ways)
-
-    def _check_given(self) -> None:
-        if not any(set(self._given) <= set(way) for way in self.ways):
-            raise ParameterError(
-                f"{self.prob_text}: {' and '.join(self._given)} were both given; "
-                f"a {self.distribution_name} takes one of them."
-            )
 
     @classmethod
     def check_together(cls, params: Mapping[str, Any], what: str) -> None:
@@ -367,8 +353,21 @@ class Law(Distribution):
         return ()
 
     def without(self, names: Sequence[str]) -> "Law":
-        """The law that is left when some of its :attr:`optional` conditions are not given."""
-        raise NotImplementedError
+        """The law that is left when some of its :attr:`optional` conditions are not given.
+
+        Args:
+            names: The conditions that are not given.
+
+        Raises:
+            VariableError: If one of them is needed; of most laws all are.
+        """
+        if names:
+            raise VariableError(
+                f"{self.prob_text}: a {self.distribution_name} needs a value for "
+                f"{listing(list(names))}. Conditions that may be left out are those of the experts "
+                "of a ProductOfNormal or a MixtureOfNormal."
+            )
+        return self
 
     def anchor(self) -> Tensor:
         """A tensor with the law's dtype and device, for noise where no parameter is a tensor."""

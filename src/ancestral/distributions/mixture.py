@@ -23,6 +23,7 @@ from ancestral.distributions.formula import Atom, Formula, Term
 from ancestral.distributions.law import Law, Parameter, Params
 from ancestral.distributions.logistic import Logistic
 from ancestral.distributions.multivariate_normal import MultivariateNormal
+from ancestral.distributions.noise import noise_move
 from ancestral.distributions.normal import Normal
 
 WEIGHTS = {"weight_logits": log_weight, "weights": simplex}
@@ -195,7 +196,7 @@ class Mixture(Law):
             elif isinstance(value, Tensor) and value.dim():
                 own[key] = value  # one for all components
         family = cls.family
-        make = getattr(family, "noise_of", None)
+        make = noise_move(family)
         if make is None:
             return family.draw(NOISE[family.noise or ""](shape, like, generator), **own)
         return family.draw(make(shape, like, generator, **own), **own)

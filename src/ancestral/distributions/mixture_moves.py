@@ -13,6 +13,7 @@ from ancestral.distributions.constraints import Constraint
 from ancestral.distributions.law import Law
 from ancestral.distributions.layout import spanned
 from ancestral.distributions.mixture import WEIGHTS
+from ancestral.distributions.noise import noise_move
 
 Moves = type[Law]
 
@@ -97,7 +98,7 @@ def _draw(
     ]
     lead = shape[: len(shape) - part.value_dims]
     noise_shape = part.noise_shape((*lead, *torch.broadcast_shapes(*tails)))
-    make: Callable[..., Tensor] | None = getattr(part, "noise_of", None)
+    make = noise_move(part)
     if make is None:
         noise = NOISE[part.noise or ""](noise_shape, like, generator)
     else:

@@ -45,11 +45,10 @@ class _Chosen(NormalMixture):
     """The moves: a component is chosen by the first entry of the noise, the rest is its own."""
 
     reparametrised = True
-    noise_of = None  # type: ignore[assignment]
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        cls.noise = "normal"
+        cls.noise = "normal"  # a fixed kind, in place of what the base draws
 
     @classmethod
     def noise_shape(cls, event: tuple[int, ...]) -> tuple[int, ...]:

@@ -11,16 +11,38 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ancestral.core.errors import SamplingError
+from ancestral.core.errors import OptionError, SamplingError
 from ancestral.core.rng import NOISE, Generator
 
 if TYPE_CHECKING:
     from ancestral.distributions.law import Law
 
 
+def noise_move(moves: "type[Law]") -> Callable[..., Tensor] | None:
+    """The move that draws noise given the parameters; ``None`` if the noise is of a fixed kind.
+
+    The kind that moves declare decides: those that inherit a ``noise_of`` and declare a fixed kind
+    do not use it.
+    """
+    return None if moves.noise in NOISE else getattr(moves, "noise_of", None)
+
+
+def check_noise(moves: "type[Law]") -> None:
+    """Refuse a class that draws noise of its own and declares a fixed kind.
+
+    Raises:
+        OptionError: If it does: one of the two would never be used.
+    """
+    if "noise_of" in vars(moves) and moves.noise in NOISE:
+        raise OptionError(
+            f"{moves.__name__} has a noise_of and noise={moves.noise!r}, which is a fixed kind. "
+            "Say in words what noise_of returns, e.g. noise = 'a draw', or leave noise_of out."
+        )
+
+
 def own_noise(law: "Law") -> Callable[..., Tensor] | None:
     """The move that draws noise given the parameters, of a law that has no fixed noise."""
-    return getattr(law.moves, "noise_of", None)
+    return noise_move(law.moves)
 
 
 def draw_noise(

@@ -19,6 +19,7 @@ from ancestral.core.errors import OptionError
 from ancestral.core.rng import Generator
 from ancestral.distributions.constraints import Constraint, identity
 from ancestral.distributions.law import Law, Params
+from ancestral.distributions.noise import noise_move
 from ancestral.distributions.normal import Normal
 
 
@@ -225,7 +226,7 @@ def _moves(base: type[Law], maps: int, *, rises: bool) -> type[_Moves]:
         "reparametrised": base.reparametrised,
         "noise": base.noise,
     }
-    has: dict[str, Callable[..., Any]] = {"noise_of": _noise_of}
+    has: dict[str, Callable[..., Any]] = {"noise_of": _noise_of} if noise_move(base) else {}
     if value_dims == 0 and hasattr(base, "log_sf"):
         has.update(log_cdf=_log_cdf, log_sf=_log_sf, **({"icdf": _icdf} if rises else {}))
     words |= {name: classmethod(move) for name, move in has.items() if hasattr(base, name)}

@@ -1,11 +1,45 @@
-"""Where each parameter of a law comes from, as ``repr`` shows it."""
+"""What a law is told of its variables and parameters: checked, and as ``repr`` shows it."""
 
 from typing import TYPE_CHECKING
 
+from ancestral.core.errors import ParameterError, VariableError
+from ancestral.core.names import listing
 from ancestral.distributions.constraints import identity
 
 if TYPE_CHECKING:
     from ancestral.distributions.law import Law
+
+
+def check_variables(law: "Law") -> None:
+    """Refuse names that are both drawn and given, and too many of them.
+
+    Raises:
+        VariableError: If a law is conditioned on its own variable, or over several by mistake.
+    """
+    both = sorted(set(law.var) & set(law.cond_var))
+    if both:
+        raise VariableError(
+            f"{law.prob_text}: {listing(both)} is both drawn and conditioned on. "
+            "A law cannot be conditioned on its own variable: rename one of them."
+        )
+    if len(law.var) != 1 and not law.several:
+        raise VariableError(
+            f"{law.prob_text}: a {law.distribution_name} is the law of one variable, got "
+            f"var={law.var}. Write one law for each and multiply them."
+        )
+
+
+def check_given(law: "Law") -> None:
+    """Refuse parameters that contradict one another.
+
+    Raises:
+        ParameterError: If no set of parameters holds all that were given.
+    """
+    if not any(set(law.given) <= set(way) for way in law.ways):
+        raise ParameterError(
+            f"{law.prob_text}: {' and '.join(law.given)} were both given; "
+            f"a {law.distribution_name} takes one of them."
+        )
 
 
 def lines_of(law: "Law", *, own: bool) -> list[str]:
