@@ -165,6 +165,31 @@ def test_mistakes(optimizer, options, message):
         parts().model(optimizer=optimizer, optimizer_params=options)
 
 
+@pytest.mark.parametrize("optimizer", [torch.optim.Adam, functools.partial(Own, momentum=0.9)])
+def test_laws_that_are_converted_after_a_step(optimizer):
+    w = parts()
+    model = w.model(optimizer=optimizer, optimizer_params={"lr": 0.01})
+    model.train({"x": w.x})
+    for law in (w.p, w.q, w.prior):
+        law.double()
+    message = r"of p\(x\|z\) is torch.float64 on cpu by now, .* is torch.float32 on cpu. Convert"
+    with pytest.raises(TrainingError, match=message):
+        model.train({"x": w.x.double()})
+    model.optimizer.load_state_dict(model.optimizer.state_dict())  # as the message says
+    losses = [model.train({"x": w.x.double()}) for _ in range(2)]
+    assert all(loss.dtype == torch.float64 for loss in losses)
+
+
+def test_other_failures_of_a_step_are_those_of_the_optimizer():
+    class Broken(Own):
+        def step(self, closure=None):
+            raise RuntimeError("out of order")
+
+    w = parts(torch.float64)
+    with pytest.raises(RuntimeError, match="out of order"):
+        w.model(optimizer=Broken, optimizer_params={"lr": 0.01}).train({"x": w.x})
+
+
 def test_torchs_own_complaints_are_heard():
     with pytest.raises(ValueError, match="Invalid learning rate"):
         parts().model(optimizer_params={"lr": -1.0})

@@ -1,9 +1,10 @@
-"""What stops a step before the weights are touched: a loss or a gradient that is not finite."""
+"""What stops a step: a loss or a gradient that is not finite, a state of another precision."""
 
 import math
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from ancestral.core.errors import DataError, GradientError, TrainingError
 from ancestral.losses import Node
@@ -97,3 +98,30 @@ def clip_norm(loss: Node, modules: nn.ModuleList, bound: float) -> None:
             f"{loss}: its value is finite, but {told} is not. The weights are as they were. Look "
             "for a square root or a division at 0."
         ) from None
+
+
+def update(loss: Node, optimizer: Optimizer, modules: nn.ModuleList) -> None:
+    """One step of the optimizer.
+
+    Raises:
+        TrainingError: If the laws were converted or moved since the step before, as by
+            ``p.double()``: what the optimizer remembers was not.
+    """
+    try:
+        optimizer.step()
+    except RuntimeError:
+        for name, p in modules.named_parameters():
+            for key, value in optimizer.state.get(p, {}).items():
+                if isinstance(value, Tensor) and key != "step" and not _like(value, p):
+                    raise TrainingError(
+                        f"{loss}: {owner(modules, name)} is {p.dtype} on {p.device} by now, but "
+                        f"what {type(optimizer).__name__} remembers of its gradients is "
+                        f"{value.dtype} on {value.device}. Convert and move laws before the first "
+                        "step; or take the optimizer along: "
+                        "model.optimizer.load_state_dict(model.optimizer.state_dict())."
+                    ) from None
+        raise
+
+
+def _like(value: Tensor, p: Tensor) -> bool:
+    return not value.is_floating_point() or (value.dtype, value.device) == (p.dtype, p.device)

@@ -13,7 +13,7 @@ from ancestral.losses import Node
 from ancestral.losses.scope import value_names
 from ancestral.lowering.function import LossFunction, execute
 from ancestral.models import checkpoint
-from ancestral.models.faults import check_value, clip_norm, instead
+from ancestral.models.faults import check_value, clip_norm, instead, update
 from ancestral.models.fit import Fitting, History
 from ancestral.models.gradient import check_one_process, clear, receive
 from ancestral.models.optimizer import make_optimizer
@@ -230,7 +230,7 @@ class Model:
         else:
             loss.backward(retain_graph=self.retain_graph)
         self._clip()
-        self.optimizer.step()
+        update(self.loss, self.optimizer, self.distributions)
         return loss.detach()
 
     def test(self, test_x_dict: Mapping[str, Tensor] | None = None, **options: Any) -> Tensor:
