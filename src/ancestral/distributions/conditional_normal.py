@@ -8,9 +8,10 @@ from torch import Tensor
 
 from ancestral.core.errors import OptionError, ParameterError, ShapeError
 from ancestral.distributions.base import Distribution
+from ancestral.distributions.covariance import lower_factor, solve, times
 from ancestral.distributions.eager import params_of
 from ancestral.distributions.law import Law, Params
-from ancestral.distributions.multivariate_normal import MultivariateNormal, factor, solve
+from ancestral.distributions.multivariate_normal import MultivariateNormal
 from ancestral.distributions.numbers import as_constant
 
 
@@ -99,7 +100,7 @@ class ConditionalNormal(MultivariateNormal):
     def forward(self, **conditions: Tensor) -> Params:
         """Mean and Cholesky factor of the other entries."""
         params = params_of(self._of, [conditions[c] for c in self._of.cond_var])
-        root = factor(**{k: v for k, v in params.items() if k != "loc"})
+        root = lower_factor(**{k: v for k, v in params.items() if k != "loc"})
         size, given = root.shape[-1], len(self._index)
         order = [*self._index, *self._others(size)]
         # a root of the covariance in the new order, made triangular again: nothing is subtracted
@@ -116,7 +117,7 @@ class ConditionalNormal(MultivariateNormal):
         shift = y - loc[..., :given]
         lead = torch.broadcast_shapes(shift.shape[:-1], lower.shape[:-2])
         rest = solve(lower[..., :given, :given], shift.expand(*lead, given))
-        moved = (lower[..., given:, :given] @ rest.unsqueeze(-1)).squeeze(-1)
+        moved = times(lower[..., given:, :given], rest)
         return {"loc": loc[..., given:] + moved, "scale_tril": lower[..., given:, given:]}
 
     @property

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from ancestral.core.errors import ParameterError, ShapeError, SupportError, VariableError
 from ancestral.distributions.constraints import check, nonnegative
+from ancestral.distributions.covariance import solve, times
 from ancestral.distributions.kernels import RBF, Kernel, Matern
 from ancestral.distributions.law import Law, Params
-from ancestral.distributions.multivariate_normal import MultivariateNormal, solve
+from ancestral.distributions.multivariate_normal import MultivariateNormal
 from ancestral.distributions.numbers import as_constant
 
 
@@ -238,5 +239,5 @@ class ConditionedProcess(GaussianProcess):
         lower = self.factor_of(covariance[..., :count, :count], self.process.noise_variance)
         cross = torch.linalg.solve_triangular(lower, covariance[..., :count, count:], upper=False)
         rest = solve(lower, self.observations - loc[..., :count])
-        mean = loc[..., count:] + (cross.mT @ rest.unsqueeze(-1)).squeeze(-1)
+        mean = loc[..., count:] + times(cross.mT, rest)
         return mean, covariance[..., count:, count:] - cross.mT @ cross

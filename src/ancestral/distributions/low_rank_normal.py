@@ -4,12 +4,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ancestral.distributions.constraints import positive, real
+from ancestral.distributions.covariance import half_log_det, solve, times
 from ancestral.distributions.law import Law, Parameter
-from ancestral.distributions.multivariate_normal import solve
 from ancestral.distributions.normal import HALF_LOG_TWO_PI
 
 
@@ -82,20 +81,16 @@ class LowRankMultivariateNormal(Law):
     def draw(noise: Tensor, loc: Any, cov_factor: Tensor, cov_diag: Any) -> Tensor:
         r""":math:`\mu + W\epsilon + \sqrt d\,\epsilon'` with standard normal noise."""
         own, shared = noise.split(list(cov_factor.shape[-2:]), -1)
-        if cov_factor.dim() == 2:
-            spread = F.linear(shared, cov_factor)
-        else:
-            spread = (cov_factor @ shared.unsqueeze(-1)).squeeze(-1)
-        return loc + spread + cov_diag**0.5 * own
+        return loc + times(cov_factor, shared) + cov_diag**0.5 * own
 
     @staticmethod
     def log_density(x: Tensor, loc: Any, cov_factor: Tensor, cov_diag: Any) -> Tensor:
         """The log density of each vector."""
         variance, scaled, lower = _capacitance(cov_factor, cov_diag)
         d = x - loc
-        whitened = solve(lower, (scaled.mT @ d.unsqueeze(-1)).squeeze(-1))
+        whitened = solve(lower, times(scaled.mT, d))
         factors = solve(lower.mT, whitened, upper=True)
-        rest = d - (cov_factor @ factors.unsqueeze(-1)).squeeze(-1)
+        rest = d - times(cov_factor, factors)
         distance = (rest.square() / variance).sum(-1) + factors.square().sum(-1)
         constant = HALF_LOG_TWO_PI * x.shape[-1]
         return -0.5 * distance - _half_log_det(variance, lower) - constant
@@ -129,4 +124,4 @@ def _capacitance(cov_factor: Tensor, cov_diag: Any) -> tuple[Tensor, Tensor, Ten
 
 
 def _half_log_det(variance: Tensor, lower: Tensor) -> Tensor:
-    return lower.diagonal(dim1=-2, dim2=-1).log().sum(-1) + 0.5 * variance.log().sum(-1)
+    return half_log_det(lower) + 0.5 * variance.log().sum(-1)

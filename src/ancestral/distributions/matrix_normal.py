@@ -13,6 +13,7 @@ from ancestral.distributions.constraints import (
     positive_definite,
     real,
 )
+from ancestral.distributions.covariance import half_log_det, lower_factor
 from ancestral.distributions.law import Law, Parameter
 from ancestral.distributions.normal import HALF_LOG_TWO_PI, Normal
 
@@ -54,13 +55,7 @@ class MatrixNormal(Law):
 
     domains = {"loc": real, **ROW, **COLUMN}
     parametrisations = tuple(("loc", *pair) for pair in itertools.product(ROW, COLUMN))
-    cores = {
-        "loc": "ij",
-        "row_scale_tril": "ii",
-        "row_covariance": "ii",
-        "column_scale_tril": "jj",
-        "column_covariance": "jj",
-    }
+    cores = {"loc": "ij", **dict.fromkeys(ROW, "ii"), **dict.fromkeys(COLUMN, "jj")}
     reparametrised = True
     noise = "normal"
     value_dims = 2
@@ -106,7 +101,7 @@ class MatrixNormal(Law):
         row, column = factors(**scale)
         constant = HALF_LOG_TWO_PI * (x.shape[-2] * x.shape[-1])
         distance = whiten(x - loc, row, column).square().sum((-2, -1))
-        return -0.5 * distance - half_log_det(row, column) - constant
+        return -0.5 * distance - log_root(row, column) - constant
 
     @staticmethod
     def mean_of(loc: Any, **scale: Tensor) -> Any:
@@ -124,7 +119,7 @@ class MatrixNormal(Law):
         r""":math:`\frac{NP}2\log 2\pi e + P\sum_i\log A_{ii} + N\sum_j\log B_{jj}`."""
         row, column = factors(**scale)
         size = row.shape[-1] * column.shape[-1]
-        return half_log_det(row, column) + (HALF_LOG_TWO_PI + 0.5) * size
+        return log_root(row, column) + (HALF_LOG_TWO_PI + 0.5) * size
 
 
 def _example(way: Iterable[str]) -> dict[str, Tensor]:
@@ -144,12 +139,8 @@ def factors(
     column_covariance: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The lower triangular factors A and B."""
-    row, column = row_scale_tril, column_scale_tril
-    if row is None:
-        row = torch.linalg.cholesky(row_covariance)
-    if column is None:
-        column = torch.linalg.cholesky(column_covariance)
-    return row, column
+    row = lower_factor(row_scale_tril, row_covariance)
+    return row, lower_factor(column_scale_tril, column_covariance)
 
 
 def whiten(d: Tensor, row: Tensor, column: Tensor) -> Tensor:
@@ -166,10 +157,9 @@ def _solve(matrix: Tensor, d: Tensor) -> Tensor:
     return torch.linalg.solve_triangular(matrix, d, upper=False)
 
 
-def half_log_det(row: Tensor, column: Tensor) -> Tensor:
+def log_root(row: Tensor, column: Tensor) -> Tensor:
     r""":math:`\frac12\log|U\otimes V| = P\sum_i\log A_{ii} + N\sum_j\log B_{jj}`."""
-    logs = [m.diagonal(dim1=-2, dim2=-1).log().sum(-1) for m in (row, column)]
-    return column.shape[-1] * logs[0] + row.shape[-1] * logs[1]
+    return column.shape[-1] * half_log_det(row) + row.shape[-1] * half_log_det(column)
 
 
 def _parted(params: Mapping[str, Any]) -> tuple[Any, Tensor, Tensor]:
@@ -191,7 +181,7 @@ def kl_matrix_normal(q: dict[str, Any], p: dict[str, Any]) -> Tensor:
     shift = torch.as_tensor(m_q - m_p, dtype=row_q.dtype, device=row_q.device)
     shift = shift.expand(*shift.shape[:-2], *shape)
     distance = whiten(shift, row_p, column_p).square().sum((-2, -1))
-    logs = half_log_det(row_p, column_p) - half_log_det(row_q, column_q)
+    logs = log_root(row_p, column_p) - log_root(row_q, column_q)
     return 0.5 * (rows * columns + distance - shape[0] * shape[1]) + logs
 
 
@@ -202,7 +192,7 @@ def kl_to_normal(q: dict[str, Any], p: dict[str, Any]) -> Tensor:
     loc, row, column = _parted(q)
     scale = torch.as_tensor(p["scale"], dtype=row.dtype, device=row.device)
     square = MatrixNormal.variance_of(**q) / scale**2 + ((loc - p["loc"]) / scale) ** 2
-    return (0.5 * (square - 1.0) + scale.log()).sum((-2, -1)) - half_log_det(row, column)
+    return (0.5 * (square - 1.0) + scale.log()).sum((-2, -1)) - log_root(row, column)
 
 
 MatrixNormal.closed_kl = {MatrixNormal: kl_matrix_normal, Normal: kl_to_normal}

@@ -9,12 +9,8 @@ from torch import Tensor
 
 from ancestral.core.errors import ShapeError
 from ancestral.distributions.conjugate import Conjugate
-from ancestral.distributions.constraints import (
-    identity,
-    lower_cholesky,
-    positive_definite,
-    real,
-)
+from ancestral.distributions.constraints import identity, real
+from ancestral.distributions.covariance import COVARIANCE, half_log_det, lower_factor, solve, times
 from ancestral.distributions.law import Law, Parameter, Params
 from ancestral.distributions.normal import HALF_LOG_TWO_PI, Normal
 
@@ -61,24 +57,10 @@ class MultivariateNormal(Law):
         tensor([-1.8379, -1.8379, -1.8379])
     """
 
-    domains = {
-        "loc": real,
-        "covariance_matrix": positive_definite,
-        "precision_matrix": positive_definite,
-        "scale_tril": lower_cholesky,
-    }
-    parametrisations = (
-        ("loc", "scale_tril"),
-        ("loc", "covariance_matrix"),
-        ("loc", "precision_matrix"),
-    )
+    domains = {"loc": real, **COVARIANCE}
+    parametrisations = tuple(("loc", form) for form in COVARIANCE)
     split = {"loc": identity, "scale_tril": as_lower}
-    cores = {
-        "loc": "d",
-        "covariance_matrix": "dd",
-        "precision_matrix": "dd",
-        "scale_tril": "dd",
-    }
+    cores = {"loc": "d", **dict.fromkeys(COVARIANCE, "dd")}
     reparametrised = True
     noise = "normal"
     value_dims = 1
@@ -124,22 +106,19 @@ class MultivariateNormal(Law):
     @classmethod
     def examples(cls) -> list[dict[str, Any]]:
         """Three vectors of two entries."""
-        return [
-            {k: v[..., :2, :2] if v.dim() > 2 else v for k, v in _example(way).items()}
-            for way in cls.parametrisations
-        ]
+        return [_example(way) for way in cls.parametrisations]
 
     @staticmethod
     def draw(noise: Tensor, loc: Any, **scale: Tensor) -> Tensor:
         r""":math:`\mu + L\epsilon` with standard normal noise."""
-        return loc + _times_factor(noise, **scale)
+        return loc + times(lower_factor(**scale), noise)
 
     @staticmethod
     def log_density(x: Tensor, loc: Any, **scale: Tensor) -> Tensor:
         """The log density of each vector."""
-        whitened, half_log_det = whiten(x - loc, **scale)
+        whitened, log_root = whiten(x - loc, **scale)
         constant = HALF_LOG_TWO_PI * x.shape[-1]
-        return -0.5 * whitened.square().sum(-1) - half_log_det - constant
+        return -0.5 * whitened.square().sum(-1) - log_root - constant
 
     @staticmethod
     def mean_of(loc: Any, **scale: Tensor) -> Any:
@@ -149,14 +128,13 @@ class MultivariateNormal(Law):
     @staticmethod
     def variance_of(loc: Any, **scale: Tensor) -> Any:
         r""":math:`\Sigma_{ii}`, entry by entry."""
-        return factor(**scale).square().sum(-1)
+        return lower_factor(**scale).square().sum(-1)
 
     @staticmethod
     def entropy_of(loc: Any, **scale: Tensor) -> Any:
         r""":math:`\frac D2\log 2\pi e + \sum_i\log L_{ii}`."""
-        matrix = next(iter(scale.values()))
-        half_log_det = whiten(matrix[..., 0], **scale)[1]
-        return half_log_det + (HALF_LOG_TWO_PI + 0.5) * matrix.shape[-1]
+        lower = lower_factor(**scale)
+        return half_log_det(lower) + (HALF_LOG_TWO_PI + 0.5) * lower.shape[-1]
 
 
 def _example(way: Iterable[str]) -> dict[str, Tensor]:
@@ -168,48 +146,13 @@ def _example(way: Iterable[str]) -> dict[str, Tensor]:
     return made
 
 
-def factor(
-    scale_tril: Tensor | None = None,
-    covariance_matrix: Tensor | None = None,
-    precision_matrix: Tensor | None = None,
-) -> Tensor:
-    r"""A matrix L with :math:`LL^\top = \Sigma`, lower or upper triangular."""
-    if scale_tril is not None:
-        return scale_tril
-    if covariance_matrix is not None:
-        return torch.linalg.cholesky(covariance_matrix)
-    inverse = torch.linalg.cholesky(precision_matrix)
-    one = torch.eye(inverse.shape[-1], dtype=inverse.dtype, device=inverse.device)
-    return torch.linalg.solve_triangular(inverse.mT, one, upper=True)
-
-
-def _times_factor(noise: Tensor, **scale: Tensor) -> Tensor:
-    r""":math:`L\epsilon`."""
-    if "precision_matrix" in scale:
-        inverse = torch.linalg.cholesky(scale["precision_matrix"])
-        return solve(inverse.mT, noise, upper=True)
-    lower = factor(**scale)
-    if lower.dim() == 2:
-        return F.linear(noise, lower)
-    return (lower @ noise.unsqueeze(-1)).squeeze(-1)
-
-
 def whiten(d: Tensor, **scale: Tensor) -> tuple[Tensor, Tensor]:
     r"""A vector of length :math:`\sqrt{d^\top\Sigma^{-1}d}`, and :math:`\frac12\log|\Sigma|`."""
     if "precision_matrix" in scale:
         inverse = torch.linalg.cholesky(scale["precision_matrix"])
-        log_det = inverse.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        return (inverse.mT @ d.unsqueeze(-1)).squeeze(-1), -log_det
-    lower = factor(**scale)
-    return solve(lower, d), lower.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-
-
-def solve(matrix: Tensor, d: Tensor, *, upper: bool = False) -> Tensor:
-    """The triangular system with vectors on the right; one matrix takes all of them at once."""
-    if matrix.dim() == 2:
-        flat = d.reshape(-1, d.shape[-1])
-        return torch.linalg.solve_triangular(matrix, flat.mT, upper=upper).mT.reshape(d.shape)
-    return torch.linalg.solve_triangular(matrix, d.unsqueeze(-1), upper=upper).squeeze(-1)
+        return times(inverse.mT, d), -half_log_det(inverse)
+    lower = lower_factor(**scale)
+    return solve(lower, d), half_log_det(lower)
 
 
 def kl_multivariate_normal(q: dict[str, Any], p: dict[str, Any]) -> Tensor:
@@ -218,15 +161,15 @@ def kl_multivariate_normal(q: dict[str, Any], p: dict[str, Any]) -> Tensor:
     """
     q, p = dict(q), dict(p)
     shift = torch.as_tensor(q.pop("loc") - p.pop("loc"))
-    lower, size = factor(**q), next(iter(q.values())).shape[-1]
-    distance, half_log_det = whiten(shift.expand(*shift.shape[:-1], size).to(lower.dtype), **p)
+    lower, size = lower_factor(**q), next(iter(q.values())).shape[-1]
+    distance, log_root = whiten(shift.expand(*shift.shape[:-1], size).to(lower.dtype), **p)
     if "precision_matrix" in p:
         ratio = torch.linalg.cholesky(p["precision_matrix"]).mT @ lower
     else:
-        ratio = torch.linalg.solve_triangular(factor(**p), lower, upper=False)
+        ratio = torch.linalg.solve_triangular(lower_factor(**p), lower, upper=False)
     trace = ratio.square().sum((-2, -1))
-    own = lower.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-    return 0.5 * (trace + distance.square().sum(-1) - size) + half_log_det - own
+    logs = log_root - half_log_det(lower)
+    return 0.5 * (trace + distance.square().sum(-1) - size) + logs
 
 
 def kl_from_normal(q: dict[str, Any], p: dict[str, Any]) -> Tensor:
@@ -243,7 +186,7 @@ def kl_to_normal(q: dict[str, Any], p: dict[str, Any]) -> Tensor:
     """
     q = dict(q)
     loc = q.pop("loc")
-    lower = factor(**q)
+    lower = lower_factor(**q)
     scale = torch.as_tensor(p["scale"], dtype=lower.dtype, device=lower.device)
     ratio = lower.square().sum(-1) / scale**2 + ((loc - p["loc"]) / scale) ** 2 - 1.0
     rest = scale.log() - lower.diagonal(dim1=-2, dim2=-1).log()
@@ -265,14 +208,14 @@ def precision_of(
     r""":math:`\Sigma^{-1}`."""
     if precision_matrix is not None:
         return precision_matrix
-    return torch.cholesky_inverse(factor(scale_tril, covariance_matrix))
+    return torch.cholesky_inverse(lower_factor(scale_tril, covariance_matrix))
 
 
 def _observations(x: Tensor, known: Params, prior: Params) -> Params:
     r"""Precisions :math:`\Sigma^{-1}`, and :math:`\Sigma^{-1}x` in place of the mean."""
     matrix = precision_of(**known)
     matrix = matrix.expand(*x.shape[:-1], *matrix.shape[-2:])
-    return {"loc": (matrix @ x.unsqueeze(-1)).squeeze(-1), "precision_matrix": matrix}
+    return {"loc": times(matrix, x), "precision_matrix": matrix}
 
 
 def _posterior(prior: Params, sums: Params) -> Params:
@@ -283,7 +226,7 @@ def _posterior(prior: Params, sums: Params) -> Params:
     precision = own + sums["precision_matrix"]
     loc = torch.as_tensor(prior["loc"], dtype=own.dtype, device=own.device)
     loc = loc.expand(*loc.shape[:-1], own.shape[-1])
-    pull = (own @ loc.unsqueeze(-1)).squeeze(-1) + sums["loc"]
+    pull = times(own, loc) + sums["loc"]
     mean = torch.cholesky_solve(pull.unsqueeze(-1), torch.linalg.cholesky(precision))
     return {"loc": mean.squeeze(-1), "precision_matrix": precision}
 

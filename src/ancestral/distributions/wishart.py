@@ -9,12 +9,8 @@ from torch import Tensor
 
 from ancestral.core.errors import SupportError
 from ancestral.core.rng import Generator, normal
-from ancestral.distributions.constraints import (
-    Constraint,
-    degrees_of_freedom,
-    lower_cholesky,
-    positive_definite,
-)
+from ancestral.distributions.constraints import Constraint, degrees_of_freedom, positive_definite
+from ancestral.distributions.covariance import COVARIANCE, half_log_det, lower_factor
 from ancestral.distributions.gamma import implicit_gamma, standard_gamma
 from ancestral.distributions.gamma_function import (
     HALF_LOG_TWO_PI,
@@ -65,23 +61,9 @@ class Wishart(Law):
         tensor([-4.2242])
     """
 
-    domains = {
-        "df": degrees_of_freedom,
-        "covariance_matrix": positive_definite,
-        "precision_matrix": positive_definite,
-        "scale_tril": lower_cholesky,
-    }
-    parametrisations = (
-        ("df", "scale_tril"),
-        ("df", "covariance_matrix"),
-        ("df", "precision_matrix"),
-    )
-    cores = {
-        "df": "",
-        "covariance_matrix": "dd",
-        "precision_matrix": "dd",
-        "scale_tril": "dd",
-    }
+    domains = {"df": degrees_of_freedom, **COVARIANCE}
+    parametrisations = tuple(("df", form) for form in COVARIANCE)
+    cores = {"df": "", **dict.fromkeys(COVARIANCE, "dd")}
     reparametrised = True
     noise = "Bartlett's triangle"
     value_dims = 2
@@ -179,8 +161,7 @@ class Wishart(Law):
         size, nu = lower.shape[-1], _as_like(df, lower)
         ratio = torch.linalg.solve_triangular(lower, root, upper=False)
         away = _distance(ratio / nu[..., None, None].sqrt())
-        log_det = 2.0 * root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        out = _peak(nu, size, lower) - 0.5 * (size + 1) * log_det - 0.5 * nu * away
+        out = _peak(nu, size, lower) - (size + 1) * half_log_det(root) - 0.5 * nu * away
         return result_like(out, x, df, *scale.values())
 
     @staticmethod
@@ -209,27 +190,9 @@ class Wishart(Law):
         each = _halves(df, size, lower)
         # psi((nu - i) / 2) - log(nu / 2)
         slope = (each / half.unsqueeze(-1)).log() - 0.5 / each - digamma_error(each)
-        log_det = 2.0 * lower.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        log_det = log_det + slope.sum(-1) + size * (2.0 * half).log()
+        log_det = 2.0 * half_log_det(lower) + slope.sum(-1) + size * (2.0 * half).log()
         out = 0.5 * (size + 1) * log_det - half * slope.sum(-1) - _peak(2.0 * half, size, lower)
         return result_like(out, df, *scale.values())
-
-
-def lower_factor(
-    scale_tril: Tensor | None = None,
-    covariance_matrix: Tensor | None = None,
-    precision_matrix: Tensor | None = None,
-) -> Tensor:
-    r"""The lower triangular L with :math:`LL^\top = V`."""
-    if scale_tril is not None:
-        return scale_tril
-    if covariance_matrix is not None:
-        return torch.linalg.cholesky(covariance_matrix)
-    assert precision_matrix is not None
-    # from below: a lower triangle R with R^T R = V^-1, whose inverse is L
-    mirrored = torch.linalg.cholesky(precision_matrix.flip(-2, -1))
-    one = torch.eye(mirrored.shape[-1], dtype=mirrored.dtype, device=mirrored.device)
-    return torch.linalg.solve_triangular(mirrored.flip(-2, -1).mT, one, upper=False)
 
 
 def _as_like(df: Any, like: Tensor) -> Tensor:
@@ -268,10 +231,9 @@ def kl_wishart(q: dict[str, Any], p: dict[str, Any]) -> Tensor:
         double(lower_factor(**{k: v for k, v in law.items() if k != "df"})) for law in (q, p)
     )
     ratio = torch.linalg.solve_triangular(lower_p, lower_q, upper=False)
-    half_log_det = ratio.diagonal(dim1=-2, dim2=-1).log().sum(-1)
     nu_q, nu_p, size = _as_like(q["df"], ratio), _as_like(p["df"], ratio), ratio.shape[-1]
     gammas = log_gamma_bregman(_halves(nu_p, size, ratio), _halves(nu_q, size, ratio)).sum(-1)
-    out = 0.5 * nu_q * _distance(ratio) + (nu_q - nu_p) * half_log_det + gammas
+    out = 0.5 * nu_q * _distance(ratio) + (nu_q - nu_p) * half_log_det(ratio) + gammas
     return result_like(out, *q.values(), *p.values())
 
 
