@@ -1,80 +1,134 @@
-"""Means, variances and divergences against mpmath, over the parameters of the tables of densities.
+"""Means, variances and divergences against tables made by mpmath (``tests/oracles/make_moments``).
 
-The bound is that of ``test_grid``: 1e-6 (single) or 1e-10 (double) of max(1, |value|); where the
-condition number exceeds 10, at most three wrong bits more than it explains.
+The tables stand in ``tests/golden/moments`` and ``tests/golden/divergences``, over the parameters
+of the tables of densities, from 1e-3 to 1e6 where nothing else is natural. The bound is that of
+``test_grid``: 1e-6 (single) or 1e-10 (double) of max(1, |value|); where the condition number
+exceeds 10, at most three wrong bits more than it explains.
+
+Which moments and divergences there are is read off the laws, so that a new one needs a table. A law
+made from laws has those of its parts, which the contract compares with integrals and with draws.
 """
 
-import random
-from collections.abc import Callable
-from typing import Any
+import itertools
+from functools import cache
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
+from ancestral.distributions import Categorical
 from ancestral.distributions.closed_forms import closed_kl
-from tests.distributions.test_grid import TOLERANCE, build
-from tests.oracles.make_laws import condition, exact, rounded
-from tests.oracles.mp_mixtures import LAWS
-from tests.oracles.mp_moments import DIVERGENCES, MOMENTS
+from ancestral.testing import LAW_CHECKS, LawCase
+from tests.contracts.test_distributions import members
+from tests.distributions.test_grid import FAMILIES, TOLERANCE, build
+from tests.oracles.mp_divergences import DIVERGENCES
+from tests.oracles.mp_matrices import LAWS
+from tests.oracles.mp_vector_moments import MOMENTS
 
-ROWS = 60
-
-
-def rows(name: str, dtype: torch.dtype, pairs: int = 1) -> list[list[Any]]:
-    """Parameters as the dtype holds them; of a pair the second is near the first, or anywhere."""
-    r, law = random.Random(f"{name} {pairs}"), LAWS[name]
-    kind = torch.empty((), dtype=dtype).numpy().dtype.type
-    out = []
-    while len(out) < ROWS:
-        given = [draw(r) for draw in law.params.values()]
-        if pairs == 2:
-            near = 10 ** r.uniform(-6, -0.5)
-            other = [v * (1 + r.uniform(-near, near)) for v in given]
-            given += other if r.random() < 0.5 else [draw(r) for draw in law.params.values()]
-        row = rounded(given, kind)
-        if name != "Uniform" or row[0] < row[1]:
-            out.append(row)
-    return out
+FOLDER = Path(__file__).parents[1] / "golden"
+MOVES = {"mean": "mean_of", "variance": "variance_of"}
+DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["single", "double"])
+Table = dict[str, Tensor]
 
 
-def compare(
-    found: torch.Tensor, f: Callable[..., Any], names: list[str], given: list[list[Any]]
-) -> None:
-    """Each number within its bound."""
+@cache
+def read(folder: str, name: str) -> Table:
+    """A table in double precision."""
+    found = np.load(FOLDER / folder / f"{name}.npz")
+    return {key: torch.from_numpy(found[key]).double() for key in found.files}
+
+
+def inputs(table: Table, functions: set[str], dtype: torch.dtype) -> tuple[Tensor, Table]:
+    """The rows whose parameters a precision holds, and these parameters."""
+    given = {k: v for k, v in table.items() if k.partition(".condition")[0] not in functions}
+    exact = [(v.to(dtype).double() == v).flatten(1).all(-1) for v in
+             (v.reshape(len(v), -1) for v in given.values())]  # fmt: skip
+    held = torch.stack(exact).all(0)
+    return held, {k: v[held].to(dtype) for k, v in given.items()}
+
+
+def compare(what: str, found: Tensor, table: Table, held: Tensor, given: Table) -> None:
+    """Each number within its bound; what overflows on the way to a huge one is none."""
     dtype = found.dtype
-    largest = torch.finfo(dtype).max
-    for value, row in zip(found.double().tolist(), given, strict=True):
-        inputs = dict(zip(names, exact(row), strict=True))
-        wanted = f(**inputs)
-        if abs(wanted) > largest / 16 or 0 < abs(wanted) < torch.finfo(dtype).tiny:
-            continue
-        bound = TOLERANCE[dtype] * max(1.0, abs(float(wanted)))
-        number = min(float(condition(f, inputs, wanted)), 1e30)
-        if number > 10:
-            bound = max(bound, 8 * number * torch.finfo(dtype).eps * abs(float(wanted)))
-        assert abs(value - float(wanted)) <= bound, (row, value, float(wanted), number)
+    wanted, condition = table[what][held], table[f"{what}.condition"][held]
+    found = found.double().expand(wanted.shape)
+    allowed = TOLERANCE[dtype] * wanted.abs().clamp(min=1.0)
+    bits = 8 * condition * torch.finfo(dtype).eps * wanted.abs()
+    allowed = torch.where(condition > 10, torch.maximum(allowed, bits), allowed)
+    huge = wanted.isfinite() & (wanted.abs() > torch.finfo(dtype).max / 16)
+    same = (found == wanted) | (found.isnan() & wanted.isnan())
+    bad = ~(same | huge | ((found - wanted).abs() <= allowed))
+    if bad.any():
+        share = ((found - wanted).abs() / allowed).nan_to_num(torch.inf, torch.inf)
+        i = tuple(int(k) for k in np.unravel_index(int((share * bad).argmax()), bad.shape))
+        at = {key: value[i[0]].tolist() for key, value in given.items()}
+        raise AssertionError(
+            f"{what}{list(i[1:])} at {at} is {found[i]:.17g}, should be {wanted[i]:.17g} "
+            f"(condition number {condition[i]:.1e}); {int(bad.sum())} of {bad.numel()} fail"
+        )
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["single", "double"])
+@DTYPES
 @pytest.mark.parametrize("name", MOMENTS)
 def test_moments_are_exact(name, dtype):
-    law, given = build(name), rows(name, dtype)
-    names = list(LAWS[name].params)
-    params = dict(zip(names, torch.tensor(given, dtype=dtype).unbind(-1), strict=True))
-    for move, f in zip(("mean_of", "variance_of"), MOMENTS[name], strict=True):
+    law, table = build(name), read("moments", name)
+    law = Categorical() if isinstance(law, Categorical) else law  # indices have no mean
+    held, params = inputs(table, set(MOVES), dtype)
+    for what, move in MOVES.items():
         found = getattr(law.moves, move)(**params)
         assert found.dtype == dtype
-        compare(found, f, names, given)
+        compare(what, found, table, held, params)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["single", "double"])
-@pytest.mark.parametrize("name", DIVERGENCES)
-def test_divergences_are_exact(name, dtype):
-    law, given = build(name), rows(name, dtype, 2)
-    names, size = list(LAWS[name].params), len(LAWS[name].params)
-    columns = torch.tensor(given, dtype=dtype).unbind(-1)
-    q, p = (dict(zip(names, part, strict=True)) for part in (columns[:size], columns[size:]))
-    form = closed_kl(law, law)
+@DTYPES
+@pytest.mark.parametrize("pair", DIVERGENCES, ids="-".join)
+def test_divergences_are_exact(pair, dtype):
+    table = read("divergences", "-".join(pair))
+    held, given = inputs(table, {"kl"}, dtype)
+    q, p = ({k[2:]: v for k, v in given.items() if k[:2] == f"{of}."} for of in "qp")
+    form = closed_kl(*(build(name) for name in pair))
     assert form is not None
-    f, places = DIVERGENCES[name], [f"_{i}" for i in range(2 * size)]
-    compare(form(q, p), lambda **given: f(*given.values()), places, given)
+    found = form(q, p)
+    assert found.dtype == dtype
+    compare("kl", found, table, held, given)
+
+
+def test_every_moment_has_a_table():
+    """Add it to tests/oracles/mp_vector_moments.py, run python -m tests.oracles.make_moments."""
+    assert {file.stem for file in (FOLDER / "moments").glob("*.npz")} == set(MOMENTS)
+    for name, family in FAMILIES.items():
+        has = {hasattr(family(**e).moves, m) for e in family.examples() for m in MOVES.values()}
+        ways = {frozenset(way) for way in family.parametrisations or (tuple(family.domains),)}
+        tables = [set(LAWS[t].params) for t in MOMENTS if t.split(".")[0] == name]
+        assert bool(tables) == (True in has), name
+        if tables:
+            assert all(any(way <= table for table in tables) for way in ways), name
+
+
+def test_every_divergence_has_a_table():
+    """Add it to tests/oracles/mp_divergences.py, run python -m tests.oracles.make_moments."""
+    assert {f.stem for f in (FOLDER / "divergences").glob("*.npz")} == set(
+        map("-".join, DIVERGENCES)
+    )
+    laws = {name: family(**family.examples()[0]) for name, family in FAMILIES.items()}
+    known = {
+        (q, p)
+        for q, p in itertools.product(laws, repeat=2)
+        if closed_kl(laws[q], laws[p]) is not None
+    }
+    assert known == {(q.split(".")[0], p.split(".")[0]) for q, p in DIVERGENCES}
+    for name, _ in known:
+        seen = {k for q, _ in DIVERGENCES if q.split(".")[0] == name for k in LAWS[q].params}
+        assert seen == set(FAMILIES[name].domains), name
+
+
+def test_closed_forms_of_laws_made_from_laws_are_in_the_contract():
+    for family in (f for f in members() if f.composite):
+        for case in (LawCase(family, example) for example in family.examples()):
+            moves = case.build().moves
+            if any(hasattr(moves, move) for move in MOVES.values()):
+                assert LAW_CHECKS["moments are integrals"].applies(case), family
+            if hasattr(moves, "entropy_of") or closed_kl(case.build(), case.build()) is not None:
+                assert LAW_CHECKS["closed forms are means"].applies(case), family

@@ -87,7 +87,20 @@ def product(factor: Any) -> Any:
     return mp.matrix(factor) * mp.matrix(factor).T
 
 
-def _kronecker(row: Any, column: Any) -> Any:
+# covariances, by the name of what they are given by
+COVARIANCES: Mapping[str, Callable[[Any], Any]] = {
+    "scale_tril": product,
+    "covariance_matrix": mp.matrix,
+    "precision_matrix": lambda given: mp.matrix(given) ** -1,
+    "row_scale_tril": product,
+    "row_covariance": mp.matrix,
+    "column_scale_tril": product,
+    "column_covariance": mp.matrix,
+}
+
+
+def kronecker(row: Any, column: Any) -> Any:
+    """The covariance of a matrix's entries, row by row."""
     n, m = row.rows, column.rows
     out = mp.matrix(n * m, n * m)
     for i, j, k, l in itertools.product(range(n), range(m), range(n), range(m)):
@@ -99,8 +112,7 @@ def matrix_normal(row: str, column: str) -> Functions:
     """By the law of its entries as one vector."""
 
     def covariance(p: Mapping[str, Any]) -> Any:
-        row_of, column_of = (product if "tril" in k else mp.matrix for k in (row, column))
-        return _kronecker(row_of(p[row]), column_of(p[column]))
+        return kronecker(*(COVARIANCES[key](p[key]) for key in (row, column)))
 
     def log_prob(x: Any, loc: Any, **p: Any) -> Number:
         c = covariance(p)
@@ -119,9 +131,7 @@ def wishart(key: str) -> Functions:
     """Of two rows, from the covariance, its inverse or its factor."""
 
     def covariance(p: Mapping[str, Any]) -> Any:
-        given = mp.matrix(p[key])
-        forms = {"scale_tril": given * given.T, "covariance_matrix": given}
-        return forms[key] if key in forms else given**-1
+        return COVARIANCES[key](p[key])
 
     def gammas(a: Number) -> Number:
         return mp.log(mp.pi) / 2 + mp.loggamma(a) + mp.loggamma(a - mp.mpf(1) / 2)
@@ -191,27 +201,31 @@ def fisher_entropy(loc: list[Number], concentration: Number) -> Number:
     return concentration * (1 - mean) + _log_sphere(len(loc), concentration)
 
 
+def sequence_moments(
+    steps: int, drift: Any, coefficient: Any, scale: Any, **initial: Any
+) -> tuple[Any, Any]:
+    """Mean and covariance of all steps of an autoregressive law."""
+    m = initial.get("initial_loc", drift / (1 - coefficient))
+    s = initial.get("initial_scale", scale / mp.sqrt(1 - coefficient**2))
+    factor = mp.matrix(steps, steps)
+    mean = mp.matrix(steps, 1)
+    for t in range(steps):
+        mean[t] = m if t == 0 else drift + coefficient * mean[t - 1]
+        for u in range(t + 1):
+            factor[t, u] = (s if u == 0 else scale) * coefficient ** (t - u)
+    return mean, factor * factor.T
+
+
 def autoregressive(steps: int) -> Functions:
     """By the covariance of all steps."""
 
-    def moments(drift: Any, coefficient: Any, scale: Any, **initial: Any) -> tuple[Any, Any]:
-        m = initial.get("initial_loc", drift / (1 - coefficient))
-        s = initial.get("initial_scale", scale / mp.sqrt(1 - coefficient**2))
-        factor = mp.matrix(steps, steps)
-        mean = mp.matrix(steps, 1)
-        for t in range(steps):
-            mean[t] = m if t == 0 else drift + coefficient * mean[t - 1]
-            for u in range(t + 1):
-                factor[t, u] = (s if u == 0 else scale) * coefficient ** (t - u)
-        return mean, factor * factor.T
-
     def log_prob(x: list[Number], **p: Any) -> Number:
-        mean, c = moments(**p)
+        mean, c = sequence_moments(steps, **p)
         d = mp.matrix(x) - mean
         return -(d.T * (c**-1) * d)[0] / 2 - mp.log(mp.det(2 * mp.pi * c)) / 2
 
     def entropy(**p: Any) -> Number:
-        return mp.log(mp.det(2 * mp.pi * mp.e * moments(**p)[1])) / 2
+        return mp.log(mp.det(2 * mp.pi * mp.e * sequence_moments(steps, **p)[1])) / 2
 
     return {"log_prob": log_prob, "entropy": entropy}
 

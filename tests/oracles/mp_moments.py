@@ -1,4 +1,4 @@
-"""Means, variances and divergences in 50 digits, from formulas, beside the laws of ``mp_laws``."""
+"""Means and variances of numbers and counts in 50 digits, beside the laws of ``mp_laws``."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -30,6 +30,48 @@ def _inverse_gamma(concentration: Number, rate: Number) -> tuple[Number, Number]
     a = concentration
     mean = rate / (a - 1) if a > 1 else mp.inf
     return mean, mean**2 / (a - 2) if a > 2 else mp.inf
+
+
+def _student(df: Number, loc: Number, scale: Number) -> tuple[Number, Number]:
+    if df <= 1:
+        return mp.nan, mp.nan
+    return loc, scale**2 * df / (df - 2) if df > 2 else mp.inf
+
+
+def _angle_variance(loc: Number, concentration: Number) -> Number:
+    """The mean square of the angle from the mean, where the density is above e^-90."""
+    k = concentration
+    reach = mp.acos(max(1 - 90 / k, mp.mpf(-1)))
+    inner = mp.quad(
+        lambda t: t * t * mp.exp(-2 * k * mp.sin(t / 2) ** 2), mp.linspace(0, reach, 5)
+    )
+    return inner * mp.exp(k) / (mp.pi * mp.besseli(0, k))
+
+
+def _truncated(loc: Number, scale: Number, low: Number, high: Number) -> tuple[Number, Number]:
+    """By the hazards at both ends, in the tail where they do not cancel, with digits to spare."""
+    with mp.workdps(150):
+        a, b = (low - loc) / scale, (high - loc) / scale
+        if a + b > 0:
+            mean, variance = _truncated(-loc, scale, -high, -low)
+            return -mean, variance
+        mass = (mp.erfc(-b / mp.sqrt(2)) - mp.erfc(-a / mp.sqrt(2))) / 2
+        below, above = mp.npdf(a) / mass, mp.npdf(b) / mass
+        first = below - above
+        return loc + scale * first, scale**2 * (1 + a * below - b * above - first**2)
+
+
+def _grey(eta: Number) -> tuple[Number, Number]:
+    """Of a continuous Bernoulli law; both forms cancel near 0."""
+    with mp.workdps(100):
+        if not eta:
+            return mp.mpf(1) / 2, mp.mpf(1) / 12
+        return 1 / -mp.expm1(-eta) - 1 / eta, 1 / eta**2 - 1 / (4 * mp.sinh(eta / 2) ** 2)
+
+
+def _grey_of_probs(probs: Number) -> tuple[Number, Number]:
+    with mp.workdps(100):
+        return _grey(mp.log(probs) - mp.log1p(-probs))
 
 
 def _on(**p: Number) -> tuple[Number, Number]:
@@ -74,6 +116,17 @@ MOMENTS: Mapping[str, Moments] = {
     ),
     "Kumaraswamy": (lambda **p: _kumaraswamy(1, **p), _kumaraswamy_variance),
     "FoldedNormal": (_folded, lambda loc, scale: loc**2 + scale**2 - _folded(loc, scale) ** 2),
+    "StudentT": (lambda **p: _student(**p)[0], lambda **p: _student(**p)[1]),
+    "TruncatedNormal": (lambda **p: _truncated(**p)[0], lambda **p: _truncated(**p)[1]),
+    "VonMises": (lambda loc, concentration: loc, _angle_variance),
+    "ContinuousBernoulli.logits": (
+        lambda logits: _grey(logits)[0],
+        lambda logits: _grey(logits)[1],
+    ),
+    "ContinuousBernoulli.probs": (
+        lambda probs: _grey_of_probs(probs)[0],
+        lambda probs: _grey_of_probs(probs)[1],
+    ),
     "Poisson": (lambda rate: rate, lambda rate: rate),
 } | {
     f"{name}.{way}": pair
@@ -93,43 +146,4 @@ MOMENTS: Mapping[str, Moments] = {
             lambda total_count, **p: total_count * _on(**p)[0] / _on(**p)[1] ** 2,
         ),
     }.items()
-}
-
-
-def _gamma(a: Number, b: Number, c: Number, d: Number) -> Number:
-    """KL[Gamma(a, b) || Gamma(c, d)]."""
-    shapes = (a - c) * mp.psi(0, a) - mp.loggamma(a) + mp.loggamma(c)
-    return shapes + c * mp.log(b / d) + a * (d - b) / b
-
-
-def _beta(a: Number, b: Number, c: Number, d: Number) -> Number:
-    logs = mp.loggamma(c) + mp.loggamma(d) - mp.loggamma(c + d)
-    logs -= mp.loggamma(a) + mp.loggamma(b) - mp.loggamma(a + b)
-    slopes = (a - c) * mp.psi(0, a) + (b - d) * mp.psi(0, b)
-    return logs + slopes + (c - a + d - b) * mp.psi(0, a + b)
-
-
-def _geometric(on: tuple[Number, Number], other: tuple[Number, Number]) -> Number:
-    (a, b), (c, d) = on, other
-    return a - c + mp.exp(b - a) * (b - d)
-
-
-def _laplace(m: Number, s: Number, n: Number, t: Number) -> Number:
-    gap = abs(m - n)
-    return mp.log(t / s) + (s * mp.exp(-gap / s) + gap) / t - 1
-
-
-# of two laws of one family, as functions of the parameters of one, then of the other
-DIVERGENCES: Mapping[str, Callable[..., Number]] = {
-    "Normal": lambda m, s, n, t: mp.log(t / s) + ((s / t) ** 2 + ((m - n) / t) ** 2 - 1) / 2,
-    "Laplace": _laplace,
-    "Exponential": lambda b, d: mp.log(b / d) + d / b - 1,
-    "Gamma": _gamma,
-    "InverseGamma": _gamma,
-    "Beta": _beta,
-    "Poisson": lambda a, b: a * mp.log(a / b) + b - a,
-    "HalfNormal": lambda s, t: mp.log(t / s) + ((s / t) ** 2 - 1) / 2,
-    "LogNormal": lambda m, s, n, t: mp.log(t / s) + ((s / t) ** 2 + ((m - n) / t) ** 2 - 1) / 2,
-    "Geometric.logits": lambda a, b: _geometric(log_odds_pair(logits=a), log_odds_pair(logits=b)),
-    "Geometric.probs": lambda a, b: _geometric(log_odds_pair(probs=a), log_odds_pair(probs=b)),
 }

@@ -9,6 +9,7 @@ from torch import Tensor
 from ancestral.distributions.by_moments import kl_to_exponential, kl_to_normal
 from ancestral.distributions.constraints import Constraint, identity, real, unit_interval
 from ancestral.distributions.exponential import Exponential
+from ancestral.distributions.gamma_function import result_like
 from ancestral.distributions.law import Law, Parameter, Params
 from ancestral.distributions.normal import Normal
 
@@ -199,9 +200,21 @@ def _quantile(u: Tensor, eta: Tensor) -> Tensor:
 
 
 def kl_continuous_bernoulli(q: dict[str, Any], p: dict[str, Any]) -> Tensor:
-    r""":math:`(\eta_q-\eta_p)(m_q-\frac12) - g(\eta_q) + g(\eta_p)`."""
-    eta_q, eta_p = _eta(**_both(q)), _eta(**_both(p))
-    return (eta_q - eta_p) * _lean(eta_q) - _gap(eta_q) + _gap(eta_p)
+    r""":math:`(\eta_q-\eta_p)(m_q-\frac12) - g(\eta_q) + g(\eta_p)`.
+
+    Away from 0 these are numbers as large as :math:`\eta`, and what is left of them is of a
+    truncated exponential law: with :math:`a = |\eta_q|`, :math:`b = \pm\eta_p` of the sign that
+    the same turn gives it, and :math:`r(v) = \log\frac{1-e^{-v}}v`,
+    :math:`\max(0, -b) + \frac{b-a}a - \frac{b-a}{e^a-1} + r(|b|) - r(a)`.
+    """
+    eta_q, eta_p = (_eta(**_both(law)).double() for law in (q, p))
+    small = eta_q.abs() < 0.5
+    near, far = torch.where(small, eta_q, 0.0), torch.where(small, 1.0, eta_q)
+    middle = (near - eta_p) * _lean(near) - _gap(near) + _gap(eta_p)
+    a, b = far.abs(), far.sign() * eta_p
+    gap = (b - a) / a + (b - a) * torch.exp(-a) / torch.expm1(-a)
+    away = (-b).clamp(min=0.0) + gap + _log_ratio(b.abs()) - _log_ratio(a)
+    return result_like(torch.where(small, middle, away), *q.values(), *p.values())
 
 
 def _both(params: dict[str, Any]) -> dict[str, Any]:

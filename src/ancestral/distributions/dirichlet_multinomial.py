@@ -118,6 +118,8 @@ class DirichletMultinomial(Law):
     @staticmethod
     def variance_of(total_count: Any, concentration: Any) -> Any:
         r""":math:`n m_k(1-m_k)\frac{n+A}{1+A}` with :math:`m_k = \alpha_k/A`."""
-        total = concentration.sum(-1, keepdim=True)
-        share, n = concentration / total, per_vector(total_count, total)
-        return n * share * (1.0 - share) * (n + total) / (1.0 + total)
+        alpha = double(concentration)  # 1 - m_k has digits where one category has all the mass
+        total = alpha.sum(-1, keepdim=True)
+        share, n = alpha / total, per_vector(double(total_count), total)
+        out = n * share * (1.0 - share) * (n + total) / (1.0 + total)
+        return result_like(out, total_count, concentration)

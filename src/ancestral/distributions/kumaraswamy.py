@@ -116,7 +116,7 @@ class Kumaraswamy(Law):
         r""":math:`m_2 - m_1^2` with :math:`m_n = b\,B(1 + n/a, b)`."""
         first = _log_moment(1.0, concentration1, concentration0)
         second = _log_moment(2.0, concentration1, concentration0)
-        out = (2.0 * first).exp() * (second - 2.0 * first).expm1()
+        out = second.exp() * -(2.0 * first - second).expm1()
         return result_like(out, concentration1, concentration0)
 
     @staticmethod

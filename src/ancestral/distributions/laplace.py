@@ -117,12 +117,15 @@ Laplace.closed_kl = {Laplace: kl_laplace, Normal: kl_to_normal(Laplace)}
 
 
 def kl_normal_laplace(q: dict[str, Any], p: dict[str, Any]) -> Tensor:
-    r""":math:`E_q|x-\mu_p|/b + \log 2b - H[q]`; the distance has a folded normal law."""
+    r""":math:`E_q|x-\mu_p|/b + \log 2b - H[q]`; the distance has a folded normal law.
+
+    The logarithms of both scales are one, so that large ones do not cancel.
+    """
     loc, scale = torch.as_tensor(q["loc"] - p["loc"]), torch.as_tensor(q["scale"])
     z = loc.abs() / scale
     beyond = math.sqrt(2 / math.pi) * torch.exp(-0.5 * z * z) - z * torch.erfc(z * math.sqrt(0.5))
-    entropy = scale.log() + (HALF_LOG_TWO_PI + 0.5)
-    return (loc.abs() + scale * beyond) / p["scale"] + log(p["scale"]) + math.log(2.0) - entropy
+    rest = math.log(2.0) - HALF_LOG_TWO_PI - 0.5
+    return (loc.abs() + scale * beyond) / p["scale"] + log(p["scale"] / scale) + rest
 
 
 Normal.closed_kl = {**Normal.closed_kl, Laplace: kl_normal_laplace}

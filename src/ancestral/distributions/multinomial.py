@@ -143,8 +143,10 @@ class Multinomial(Law):
     @staticmethod
     def variance_of(total_count: Any, probs: Any = None, logits: Any = None) -> Any:
         r""":math:`n\pi_k(1-\pi_k)`, category by category."""
-        pi = probs if logits is None else logits.softmax(-1)
-        return per_vector(total_count, pi) * pi * (1.0 - pi)
+        pi = double(probs) if logits is None else double(logits).softmax(-1)
+        # in double precision 1 - pi has digits where one category has all the mass
+        out = per_vector(double(total_count), pi) * pi * (1.0 - pi)
+        return result_like(out, total_count, probs, logits)
 
 
 class _Unnormalised(Law):
