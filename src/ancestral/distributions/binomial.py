@@ -17,9 +17,9 @@ from ancestral.distributions.constraints import (
     up_to,
     whole,
 )
-from ancestral.distributions.count_search import first_count
+from ancestral.distributions.count_search import first_count, tails_at
 from ancestral.distributions.gamma_function import double, result_like
-from ancestral.distributions.geometric import log_probabilities, probabilities
+from ancestral.distributions.geometric import probabilities, shares
 from ancestral.distributions.incomplete_beta import log_beta_tails
 from ancestral.distributions.law import Law, Parameter, Params
 from ancestral.distributions.noise import as_noise
@@ -103,10 +103,8 @@ class Binomial(Law):
     def log_density(x: Tensor, total_count: Any, probs: Any = None, logits: Any = None) -> Tensor:
         """The log probability of each count; -inf outside of 0, ..., n."""
         n, count = double(total_count).detach(), double(x)
-        on, off = probabilities(probs, logits)
-        log_on, log_off = log_probabilities(probs, logits)
         inside = (count >= 0) & (count <= n)
-        out = log_binomial(torch.where(inside, count, 0.0), n, (on, log_on), (off, log_off))
+        out = log_binomial(torch.where(inside, count, 0.0), n, *shares(probs, logits))
         return result_like(torch.where(inside, out, -torch.inf), x, total_count, probs, logits)
 
     @staticmethod
@@ -148,8 +146,7 @@ class Binomial(Law):
     @staticmethod
     def entropy_of(total_count: Any, probs: Any = None, logits: Any = None) -> Any:
         r""":math:`-\sum_x P(x)\log P(x)`, at the points that have mass."""
-        pi, logs = probabilities(probs, logits), log_probabilities(probs, logits)
-        on, off = zip(pi, logs, strict=True)
+        on, off = shares(probs, logits)
         n = double(total_count).detach()
         device = n.device if n.dim() else on[0].device  # a number goes where the others are
         every = (v.to(device) for v in (n, *on, *off))
@@ -161,14 +158,8 @@ class Binomial(Law):
 
 def _log_tails(x: Tensor, n: Tensor, probs: Any, logits: Any) -> tuple[Tensor, Tensor]:
     """log P(X <= x) and log P(X > x)."""
-    count, n = torch.broadcast_tensors(x.floor(), n.detach())
-    inside = (count >= 0) & (count < n)
-    some, rest = torch.where(inside, count, 0.0), torch.where(inside, n - count, 1.0)
-    on, off = probabilities(probs, logits)
-    log_on, log_off = log_probabilities(probs, logits)
-    below, above = log_beta_tails(rest, some + 1.0, (off, log_off), (on, log_on))
-    low, high = torch.where(count < 0, -torch.inf, 0.0), torch.where(count < 0, 0.0, -torch.inf)
-    return torch.where(inside, below, low), torch.where(inside, above, high)
+    n, (on, off) = n.detach(), shares(probs, logits)
+    return tails_at(x, lambda k: log_beta_tails((n - k).clamp(min=1.0), k + 1.0, off, on), n)
 
 
 def draw_binomial(n: Tensor, pi: Tensor, generator: Generator = None) -> Tensor:

@@ -1,4 +1,6 @@
-r"""Quantiles of laws of counts: the smallest count whose distribution function reaches a rank."""
+r"""Distribution functions of laws of counts at any number, and their inverse: the smallest count
+whose distribution function reaches a rank.
+"""
 
 from collections.abc import Callable
 
@@ -10,6 +12,20 @@ CUTS = 11  # 8^11 = 2^33 counts can be told apart
 LEAST = 1e-300
 
 Tails = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+def tails_at(x: Tensor, tails: Tails, most: Tensor | float = torch.inf) -> tuple[Tensor, Tensor]:
+    """The logarithms of P(X <= x) and P(X > x) at any number.
+
+    Args:
+        x: Numbers.
+        tails: The same two at counts from 0, below ``most``.
+        most: The largest count.
+    """
+    inside = (x >= 0) & (x < most)
+    below, above = tails(torch.where(inside, x.floor(), 0.0))
+    low, high = torch.where(x < 0, -torch.inf, 0.0), torch.where(x < 0, 0.0, -torch.inf)
+    return torch.where(inside, below, low), torch.where(inside, above, high)
 
 
 def first_count(

@@ -17,6 +17,7 @@ from ancestral.distributions.constraints import (
     whole,
 )
 from ancestral.distributions.gamma_function import double, result_like
+from ancestral.distributions.incomplete_beta import Share
 from ancestral.distributions.law import Law, Parameter, Params
 
 
@@ -141,6 +142,12 @@ def probabilities(probs: Any, logits: Any) -> tuple[Tensor, Tensor]:
         eta = double(logits)
         return eta.sigmoid(), (-eta).sigmoid()
     return double(probs), 1.0 - double(probs)
+
+
+def shares(probs: Any, logits: Any) -> tuple[Share, Share]:
+    r""":math:`\pi` and :math:`1-\pi`, each with its logarithm."""
+    (on, off), (log_on, log_off) = probabilities(probs, logits), log_probabilities(probs, logits)
+    return (on, log_on), (off, log_off)
 
 
 def odds_against(probs: Any, logits: Any) -> Tensor:

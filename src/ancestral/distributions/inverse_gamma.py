@@ -7,12 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ancestral.core.rng import Generator
 from ancestral.distributions.by_moments import kl_to_exponential, kl_to_normal
 from ancestral.distributions.constraints import Constraint, positive
 from ancestral.distributions.elementary import HALF_LOG_TWO_PI
 from ancestral.distributions.exponential import Exponential
-from ancestral.distributions.gamma import implicit_gamma, kl_gamma, standard_gamma
+from ancestral.distributions.gamma import Gamma, implicit_gamma, kl_gamma
 from ancestral.distributions.gamma_function import (
     deviance,
     digamma_error,
@@ -51,6 +50,7 @@ class InverseGamma(Law):
     split = {"concentration": F.softplus, "rate": F.softplus}
     reparametrised = True
     noise = "standard gamma"
+    noise_of = staticmethod(Gamma.noise_of)
 
     def __init__(
         self,
@@ -74,18 +74,6 @@ class InverseGamma(Law):
     def examples(cls) -> list[dict[str, Any]]:
         """Concentrations for which draws have many moments."""
         return [{**e, "concentration": 9.0 + e["concentration"]} for e in super().examples()]
-
-    @staticmethod
-    def noise_of(
-        shape: Sequence[int],
-        like: Tensor,
-        generator: Generator = None,
-        *,
-        concentration: Any,
-        rate: Any,
-    ) -> Tensor:
-        """A gamma draw of rate 1."""
-        return standard_gamma(concentration, shape, like, generator)
 
     @staticmethod
     def draw(noise: Tensor, concentration: Any, rate: Any) -> Tensor:

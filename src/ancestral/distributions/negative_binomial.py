@@ -17,9 +17,9 @@ from ancestral.distributions.constraints import (
     probability_below_one,
     whole,
 )
-from ancestral.distributions.count_search import first_count
+from ancestral.distributions.count_search import first_count, tails_at
 from ancestral.distributions.gamma_function import double, result_like
-from ancestral.distributions.geometric import log_probabilities, odds_against, probabilities
+from ancestral.distributions.geometric import odds_against, shares
 from ancestral.distributions.incomplete_beta import log_beta_tails
 from ancestral.distributions.law import Law, Parameter, Params
 from ancestral.distributions.noise import as_noise
@@ -99,9 +99,8 @@ class NegativeBinomial(Law):
     @staticmethod
     def log_density(x: Tensor, total_count: Any, probs: Any = None, logits: Any = None) -> Tensor:
         """The log probability of each count."""
-        on, off = probabilities(probs, logits)
-        log_on, log_off = log_probabilities(probs, logits)
-        out = log_negative_binomial(double(x), double(total_count), (on, log_on), (off, log_off))
+        on, off = shares(probs, logits)
+        out = log_negative_binomial(double(x), double(total_count), on, off)
         return result_like(out, x, total_count, probs, logits)
 
     @staticmethod
@@ -142,13 +141,8 @@ class NegativeBinomial(Law):
 
 def _log_tails(x: Tensor, r: Tensor, probs: Any, logits: Any) -> tuple[Tensor, Tensor]:
     """log P(X <= x) and log P(X > x)."""
-    inside = (x >= 0) & (x < torch.inf)
-    count = torch.where(inside, x.floor(), 0.0)
-    on, off = probabilities(probs, logits)
-    log_on, log_off = log_probabilities(probs, logits)
-    below, above = log_beta_tails(r, count + 1.0, (off, log_off), (on, log_on))
-    low, high = torch.where(x < 0, -torch.inf, 0.0), torch.where(x < 0, 0.0, -torch.inf)
-    return torch.where(inside, below, low), torch.where(inside, above, high)
+    on, off = shares(probs, logits)
+    return tails_at(x, lambda k: log_beta_tails(r, k + 1.0, off, on))
 
 
 def _trials(x: Tensor, known: Params, prior: Params) -> Params:

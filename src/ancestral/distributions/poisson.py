@@ -10,7 +10,7 @@ from torch import Tensor
 from ancestral.core.rng import Generator
 from ancestral.distributions.conjugate import Conjugate
 from ancestral.distributions.constraints import Constraint, positive, whole
-from ancestral.distributions.count_search import first_count
+from ancestral.distributions.count_search import first_count, tails_at
 from ancestral.distributions.count_sums import mean_over_counts
 from ancestral.distributions.gamma import Gamma
 from ancestral.distributions.gamma_function import deviance, double, result_like
@@ -118,11 +118,7 @@ class Poisson(Law):
 
 def _log_tails(x: Tensor, rate: Tensor) -> tuple[Tensor, Tensor]:
     """log P(X <= x) and log P(X > x)."""
-    inside = (x >= 0) & (x < torch.inf)
-    count = torch.where(inside, x.floor(), 0.0)
-    above, below = log_gamma_tails(count + 1.0, rate, rate.log())
-    low, high = torch.where(x < 0, -torch.inf, 0.0), torch.where(x < 0, 0.0, -torch.inf)
-    return torch.where(inside, below, low), torch.where(inside, above, high)
+    return tails_at(x, lambda k: log_gamma_tails(k + 1.0, rate, rate.log())[::-1])
 
 
 def kl_poisson(q: dict[str, Any], p: dict[str, Any]) -> Tensor:
