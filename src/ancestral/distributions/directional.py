@@ -6,13 +6,21 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ancestral.core.rng import Generator, normal
 from ancestral.distributions.constraints import Constraint, positive, unit_vector
+from ancestral.distributions.implicit import attach
 from ancestral.distributions.law import Law, Parameter, Params
+from ancestral.distributions.noise import as_noise
 
 
 class Directional(Law):
     r"""The base of laws of a unit vector with a mean direction :math:`\mu` and a concentration
     :math:`\kappa`. A draw is a height over the plane across the mean, and a direction in it.
+
+    A family declares, beside what every law does, two static functions,
+
+    * ``away(kappa, size, generator)``: draws of w, for which :math:`\mu^\top x = 1 - 2w`;
+    * ``slope(w, kappa, size)``: the derivative of such a draw with respect to :math:`\kappa`.
 
     Args:
         var: Name of its variable.
@@ -32,6 +40,8 @@ class Directional(Law):
     noise = "a height and a direction"
     value_dims = 1
     param_dims = 1
+    away: ClassVar[Callable[..., Tensor]]
+    slope: ClassVar[Callable[..., Tensor]]
 
     def __init__(
         self,
@@ -59,6 +69,32 @@ class Directional(Law):
         rows = torch.tensor([[0.3, -1.0, 0.8], [-0.9, 0.5, 0.1], [0.2, 0.9, -1.4]]).double()
         kappa = torch.tensor([1.5, 4.0, 10.0], dtype=torch.float64)
         return [{"loc": direction(rows), "concentration": kappa}]
+
+    @classmethod
+    def noise_of(
+        cls,
+        shape: Sequence[int],
+        like: Tensor,
+        generator: Generator = None,
+        *,
+        loc: Any,
+        concentration: Any,
+    ) -> Tensor:
+        """Of a draw w, and its direction around the mean, D - 1 entries."""
+        kappa = as_noise(concentration, shape[:-1], like)
+        away = cls.away(kappa, shape[-1], generator).to(like.dtype)
+        around = normal((*shape[:-1], shape[-1] - 1), like, generator)
+        return torch.cat([away.unsqueeze(-1), direction(around)], -1)
+
+    @classmethod
+    def draw(cls, noise: Tensor, loc: Any, concentration: Any) -> Tensor:
+        r""":math:`(1-2w)\mu + 2\sqrt{w(1-w)}\,v` with v orthogonal to :math:`\mu`."""
+        away, around = noise[..., 0], noise[..., 1:]
+        if isinstance(concentration, Tensor) and concentration.requires_grad:
+            kappa = as_noise(concentration, away.shape, away).double()
+            slope = cls.slope(away.double(), kappa, noise.shape[-1])
+            away = attach(away, (concentration, slope.to(away.dtype)))
+        return away_from(direction(loc), away.unsqueeze(-1), around)
 
 
 def direction(x: Tensor) -> Tensor:

@@ -1,19 +1,17 @@
 r"""The power spherical law, :math:`p(x) \propto (1 + \mu^\top x)^\kappa`, of directions."""
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ancestral.core.rng import Generator, normal
-from ancestral.distributions.directional import Directional, away_from, direction
+from ancestral.core.rng import Generator
+from ancestral.distributions.directional import Directional, direction
 from ancestral.distributions.dirichlet import draw_dirichlet
 from ancestral.distributions.gamma_function import digamma_error, double, log_beta, result_like
-from ancestral.distributions.implicit import attach
 from ancestral.distributions.incomplete_beta import slopes_in_shapes
-from ancestral.distributions.noise import as_noise, per_vector
+from ancestral.distributions.noise import per_vector
 
 
 class PowerSpherical(Directional):
@@ -46,36 +44,18 @@ class PowerSpherical(Directional):
     has_density = True
 
     @staticmethod
-    def noise_of(
-        shape: Sequence[int],
-        like: Tensor,
-        generator: Generator = None,
-        *,
-        loc: Any,
-        concentration: Any,
-    ) -> Tensor:
-        r"""Of a draw w, for which :math:`\mu^\top x = 1 - 2w`, and its direction around the mean,
-        D - 1 entries.
-        """
-        half = 0.5 * (shape[-1] - 1)
-        above = as_noise(concentration, shape[:-1], like) + half
-        pair = torch.stack([torch.full_like(above, half), above], -1)
-        away = draw_dirichlet(pair, generator)[..., :1]  # the small one, to all its digits
-        around = normal((*shape[:-1], shape[-1] - 1), like, generator)
-        return torch.cat([away, direction(around)], -1)
+    def away(kappa: Tensor, size: int, generator: Generator = None) -> Tensor:
+        """Draws of w, from Beta(b, a)."""
+        a = kappa + 0.5 * (size - 1)
+        pair = torch.stack([torch.full_like(a, 0.5 * (size - 1)), a], -1)
+        return draw_dirichlet(pair, generator)[..., 0]  # the small one, to all its digits
 
     @staticmethod
-    def draw(noise: Tensor, loc: Any, concentration: Any) -> Tensor:
-        r""":math:`(1-2w)\mu + 2\sqrt{w(1-w)}\,v` with v orthogonal to :math:`\mu`."""
-        away, around = noise[..., :1], noise[..., 1:]
-        kappa = torch.as_tensor(concentration)
-        if kappa.requires_grad:
-            half = 0.5 * (noise.shape[-1] - 1)
-            w = away.squeeze(-1)
-            above, x = double(as_noise(kappa, w.shape, w)) + half, double(w)
-            slope = slopes_in_shapes(torch.full_like(above, half), above, x, 1.0 - x)[1]
-            away = attach(w, (kappa, (x * (1.0 - x) * slope).to(w.dtype))).unsqueeze(-1)
-        return away_from(direction(loc), away, around)
+    def slope(w: Tensor, kappa: Tensor, size: int) -> Tensor:
+        r"""The derivative of w with respect to :math:`\kappa`, that is to a."""
+        a = kappa + 0.5 * (size - 1)
+        b = torch.full_like(a, 0.5 * (size - 1))
+        return w * (1.0 - w) * slopes_in_shapes(b, a, w, 1.0 - w)[1]
 
     @staticmethod
     def log_density(x: Tensor, loc: Any, concentration: Any) -> Tensor:

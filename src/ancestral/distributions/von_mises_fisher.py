@@ -1,18 +1,17 @@
 r"""The von Mises-Fisher law, :math:`p(x) \propto e^{\kappa\mu^\top x}`, of directions."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ancestral.core.rng import Generator, normal
-from ancestral.distributions.directional import Directional, away_from, direction
+from ancestral.core.rng import Generator
+from ancestral.distributions.directional import Directional, direction
 from ancestral.distributions.dirichlet import draw_dirichlet
 from ancestral.distributions.gamma_function import double, result_like
-from ancestral.distributions.implicit import attach
-from ancestral.distributions.noise import as_noise, per_vector
+from ancestral.distributions.noise import per_vector
 from ancestral.distributions.quadrature import integrate
 
 
@@ -48,31 +47,41 @@ class VonMisesFisher(Directional):
     has_density = True
 
     @staticmethod
-    def noise_of(
-        shape: Sequence[int],
-        like: Tensor,
-        generator: Generator = None,
-        *,
-        loc: Any,
-        concentration: Any,
-    ) -> Tensor:
-        r"""Of a draw w, for which :math:`\mu^\top x = 1 - 2w`, and its direction around the mean,
-        D - 1 entries.
+    def away(kappa: Tensor, size: int, generator: Generator = None) -> Tensor:
+        r"""Draws of w, by Wood's method, until each is accepted: with b below and z from
+        Beta(m, m), :math:`m = \frac{D-1}2`, it proposes :math:`w = \frac{bz}{1-(1-b)z}`.
         """
-        kappa = as_noise(concentration, shape[:-1], like).double()
-        away = torch.empty_like(kappa) if like.is_meta else _rejected(kappa, shape[-1], generator)
-        around = normal((*shape[:-1], shape[-1] - 1), like, generator)
-        return torch.cat([away.unsqueeze(-1).to(like.dtype), direction(around)], -1)
+        kappa, half = kappa.double(), 0.5 * (size - 1.0)
+        b = half / (kappa + (kappa.square() + half * half).sqrt())
+        gap = 2.0 * b / (1.0 + b)  # 1 - x_0 of the paper
+        pair = torch.full((*kappa.shape, 2), half, dtype=kappa.dtype, device=kappa.device)
+        out, waiting = torch.zeros_like(kappa), torch.ones_like(kappa, dtype=torch.bool)
+        while not kappa.is_meta and bool(waiting.any()):
+            z = draw_dirichlet(pair, generator)
+            w = b * z[..., 0] / (z[..., 1] + b * z[..., 0])
+            u = torch.rand(kappa.shape, dtype=b.dtype, device=b.device, generator=generator)
+            share = (1.0 + 2.0 * w * (1.0 - gap) / gap) / (2.0 - gap)
+            good = kappa * (gap - 2.0 * w) + 2.0 * half * share.log() >= u.log()
+            out = torch.where(waiting & good, w, out)
+            waiting = waiting & ~good
+        return out
 
     @staticmethod
-    def draw(noise: Tensor, loc: Any, concentration: Any) -> Tensor:
-        r""":math:`(1-2w)\mu + 2\sqrt{w(1-w)}\,v` with v orthogonal to :math:`\mu`."""
-        away, around = noise[..., :1], noise[..., 1:]
-        kappa = torch.as_tensor(concentration)
-        if kappa.requires_grad:
-            w = away.squeeze(-1)
-            away = attach(w, (kappa, _slope(w, kappa, noise.shape[-1]))).unsqueeze(-1)
-        return away_from(direction(loc), away, around)
+    def slope(w: Tensor, kappa: Tensor, size: int) -> Tensor:
+        r"""The derivative of :math:`w = \sin^2\frac\theta2` with respect to :math:`\kappa`, from
+        :math:`\frac{d\theta}{d\kappa} = -\frac1{f(\theta)}\int_0^\theta f(t)(\cos t - A)dt`;
+        above the peak the integral over what follows, of which the whole is 0, has no
+        cancellation.
+        """
+        angles, angle = _Angles(kappa, size), 2.0 * w.sqrt().clamp(max=1.0).asin()
+        lean, fall = angles.mean(_short), angles.fall(angle)
+
+        def ratio(t: Tensor) -> Tensor:
+            return (fall - angles.fall(t)).exp() * (lean - _short(t))
+
+        high, low = torch.maximum(angle, angles.high), torch.minimum(angle, angles.low)
+        turn = -integrate(ratio, torch.where(angle > angles.peak, high, low), angle, 64)
+        return 0.5 * angle.sin() * turn
 
     @staticmethod
     def log_density(x: Tensor, loc: Any, concentration: Any) -> Tensor:
@@ -183,44 +192,6 @@ class _Angles:
             + (peak - self.fixed * self.above)
             + (integrate(self.weight, self.low, self.high, 64).log())
         )
-
-
-def _slope(w: Tensor, concentration: Tensor, size: int) -> Tensor:
-    r"""The derivative of :math:`w = \sin^2\frac\theta2` with respect to :math:`\kappa`, from
-    :math:`\frac{d\theta}{d\kappa} = -\frac1{f(\theta)}\int_0^\theta f(t)(\cos t - A)dt`; above
-    the peak the integral over what follows, of which the whole is 0, has no cancellation.
-    """
-    kappa = as_noise(concentration, w.shape, w).double()
-    angles, angle = _Angles(kappa, size), 2.0 * w.double().sqrt().clamp(max=1.0).asin()
-    lean, fall = angles.mean(_short), angles.fall(angle)
-
-    def ratio(t: Tensor) -> Tensor:
-        return (fall - angles.fall(t)).exp() * (lean - _short(t))
-
-    right = angle > angles.peak
-    low = torch.where(right, torch.maximum(angle, angles.high), torch.minimum(angle, angles.low))
-    turn = -integrate(ratio, low, angle, 64)
-    return (0.5 * angle.sin() * turn).to(w.dtype)
-
-
-def _rejected(kappa: Tensor, size: int, generator: Generator) -> Tensor:
-    r"""Draws of w, by Wood's method, until each is accepted: with b below and z from
-    Beta(m, m), :math:`m = \frac{D-1}2`, it proposes :math:`w = \frac{bz}{1-(1-b)z}`.
-    """
-    half = 0.5 * (size - 1.0)
-    b = half / (kappa + (kappa.square() + half * half).sqrt())
-    gap = 2.0 * b / (1.0 + b)  # 1 - x_0 of the paper
-    pair = torch.full((*kappa.shape, 2), half, dtype=kappa.dtype, device=kappa.device)
-    out, waiting = torch.zeros_like(kappa), torch.ones_like(kappa, dtype=torch.bool)
-    while bool(waiting.any()):
-        z = draw_dirichlet(pair, generator)
-        w = b * z[..., 0] / (z[..., 1] + b * z[..., 0])
-        u = torch.rand(kappa.shape, dtype=kappa.dtype, device=kappa.device, generator=generator)
-        share = (1.0 + 2.0 * w * (1.0 - gap) / gap) / (2.0 - gap)
-        good = kappa * (gap - 2.0 * w) + 2.0 * half * share.log() >= u.log()
-        out = torch.where(waiting & good, w, out)
-        waiting = waiting & ~good
-    return out
 
 
 def kl_von_mises_fisher(q: dict[str, Any], p: dict[str, Any]) -> Tensor:
