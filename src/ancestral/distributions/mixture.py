@@ -13,28 +13,24 @@ import torch
 from torch import Tensor
 
 from ancestral.core.errors import OptionError
-from ancestral.core.rng import NOISE, Generator, gumbel
+from ancestral.core.rng import Generator
 from ancestral.distributions.bernoulli import Bernoulli
 from ancestral.distributions.bernoulli import log_probabilities as coin_probabilities
-from ancestral.distributions.categorical import Categorical, log_probabilities
-from ancestral.distributions.constraints import Constraint, log_weight, simplex
+from ancestral.distributions.categorical import Categorical
+from ancestral.distributions.constraints import Constraint
 from ancestral.distributions.discretized_logistic import DiscretizedLogistic
 from ancestral.distributions.formula import Atom, Formula, Term
 from ancestral.distributions.law import Law, Parameter, Params
 from ancestral.distributions.logistic import Logistic
+from ancestral.distributions.mixture_moves import WEIGHTS, MixtureMoves, log_weights, take_moves
 from ancestral.distributions.multivariate_normal import MultivariateNormal
-from ancestral.distributions.noise import noise_move
+from ancestral.distributions.noise import noise_by
 from ancestral.distributions.normal import Normal
 
-WEIGHTS = {"weight_logits": log_weight, "weights": simplex}
 
-
-def _parted(
-    params: Mapping[str, Any],
-) -> tuple[tuple[Tensor | None, Tensor | None], dict[str, Any]]:
-    """The weights (probabilities, logits), and the parameters of the family."""
-    weights = params.get("weights"), params.get("weight_logits")
-    return weights, {k: v for k, v in params.items() if k not in WEIGHTS}
+def _own(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of the family."""
+    return {k: v for k, v in params.items() if k not in WEIGHTS}
 
 
 def pick(value: Tensor, chosen: Tensor) -> Tensor:
@@ -45,47 +41,12 @@ def pick(value: Tensor, chosen: Tensor) -> Tensor:
     return value.gather(chosen.dim(), index).squeeze(chosen.dim())
 
 
-def _averaged(cls: "type[Mixture]", weights: Any, each: Any) -> Tensor:
-    """The mean over components of what each has, ``(*event, K, *core)``."""
-    pi = log_probabilities(*weights).exp()
-    pi = pi[(..., *(None,) * cls.value_dims)]
-    return (pi * each).sum(-1 - cls.value_dims)
-
-
-def _mean_of(cls: "type[Mixture]", **params: Any) -> Tensor:
-    r""":math:`\sum_k\pi_k m_k`."""
-    weights, own = _parted(params)
-    return _averaged(cls, weights, cls.family.mean_of(**own))
-
-
-def _variance_of(cls: "type[Mixture]", **params: Any) -> Tensor:
-    r""":math:`\sum_k\pi_k (v_k + (m_k - m)^2)`, entry by entry."""
-    weights, own = _parted(params)
-    mean, each = _mean_of(cls, **params), cls.family.mean_of(**own)
-    away = each - mean.unsqueeze(-1 - cls.value_dims)
-    return _averaged(cls, weights, cls.family.variance_of(**own) + away**2)
-
-
-def _log_cdf(cls: "type[Mixture]", x: Tensor, **params: Any) -> Tensor:
-    r""":math:`\log\sum_k\pi_k F_k(x)`."""
-    weights, own = _parted(params)
-    each = cls.family.log_cdf(x.unsqueeze(-1), **own)
-    return (log_probabilities(*weights) + each).logsumexp(-1)
-
-
-def _log_sf(cls: "type[Mixture]", x: Tensor, **params: Any) -> Tensor:
-    r""":math:`\log\sum_k\pi_k (1 - F_k(x))`."""
-    weights, own = _parted(params)
-    each = cls.family.log_sf(x.unsqueeze(-1), **own)
-    return (log_probabilities(*weights) + each).logsumexp(-1)
-
-
 def _values(cls: "type[Mixture]", event: Sequence[int], like: Tensor) -> Tensor:
     """All values of an event, those of the family."""
     return cls.family.values(cls.value_shape(tuple(event)), like)
 
 
-class Mixture(Law):
+class Mixture(MixtureMoves):
     r"""The base of mixtures: :math:`\log p(x) = \log\sum_k e^{\log\pi_k + \log p_k(x)}`.
 
     A mixture of a family of yours takes two lines, ``class MyMixture(Mixture): family = MyLaw``.
@@ -114,7 +75,6 @@ class Mixture(Law):
 
     family: ClassVar[type[Law]]
     joint: ClassVar[int] = 1
-    has_density: ClassVar[bool] = False  # of the base itself
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Derive what a law declares from the family."""
@@ -138,13 +98,9 @@ class Mixture(Law):
         }
         cls.value_dims = family.value_dims or cls.joint
         cls.param_dims = len(set("k" + own))
-        cls.noise = "a value of the mixture"
-        moves: dict[str, Callable[..., Any]] = {"mean_of": _mean_of, "values": _values}
-        moves |= {"variance_of": _variance_of} if hasattr(family, "mean_of") else {}
-        moves |= {} if cls.value_dims else {"log_cdf": _log_cdf, "log_sf": _log_sf}
-        for which, move in moves.items():  # what the family has, the mixture has
-            if hasattr(family, which):
-                setattr(cls, which, classmethod(move))
+        take_moves(cls, [family])
+        if hasattr(family, "values"):
+            cls.values = classmethod(_values)  # type: ignore[assignment]
 
     def __init__(
         self,
@@ -175,50 +131,35 @@ class Mixture(Law):
         return found
 
     @classmethod
-    def noise_shape(cls, event: tuple[int, ...]) -> tuple[int, ...]:
-        """A draw is its own noise."""
-        return cls.value_shape(event)
+    def each(cls, which: str, params: Mapping[str, Any], *x: Tensor) -> Any:
+        """What a move of the family gives of all components at once."""
+        wide = (v.unsqueeze(-1 - cls.value_dims) for v in x)
+        return getattr(cls.family, which)(*wide, **_own(params))
 
     @classmethod
-    def noise_of(
-        cls, shape: Sequence[int], like: Tensor, generator: Generator = None, **params: Any
+    def drawn(
+        cls,
+        chosen: Tensor,
+        shape: tuple[int, ...],
+        like: Tensor,
+        generator: Generator,
+        params: Mapping[str, Any],
     ) -> Tensor:
-        """A draw: of the component that is chosen."""
-        weights, own = _parted(params)
-        score = log_probabilities(*weights)
-        rows = tuple(shape)[: len(shape) - cls.value_dims]
-        score = score.expand(*rows, score.shape[-1])
-        chosen = (score + gumbel(score.shape, score, generator)).argmax(-1)
+        """Draws of the family with the parameters that are chosen."""
+        own, rows = _own(params), chosen.shape
         for key, value in own.items():
             core = len(cls.cores[key])
-            if isinstance(value, Tensor) and value.dim() >= core:
+            if isinstance(value, Tensor) and value.dim() >= core:  # not one for all components
                 own[key] = pick(value.expand(*rows, *value.shape[value.dim() - core :]), chosen)
-            elif isinstance(value, Tensor) and value.dim():
-                own[key] = value  # one for all components
-        family = cls.family
-        make = noise_move(family)
-        if make is None:
-            return family.draw(NOISE[family.noise or ""](shape, like, generator), **own)
-        return family.draw(make(shape, like, generator, **own), **own)
-
-    @classmethod
-    def draw(cls, noise: Tensor, **params: Any) -> Tensor:
-        """The value that was drawn given the parameters."""
-        return noise
-
-    @classmethod
-    def log_density(cls, x: Tensor, **params: Any) -> Tensor:
-        """The log density, components summed out."""
-        return cls.log_joint(x, **params).logsumexp(-1)
+        return cls.family.draw(noise_by(cls.family, own, shape, like, generator), **own)
 
     @classmethod
     def log_joint(cls, x: Tensor, **params: Any) -> Tensor:
         r""":math:`\log\pi_k + \log p_k(x)`, shape ``(*event, K)``."""
-        weights, own = _parted(params)
-        each = cls.family.log_density(x.unsqueeze(-1 - cls.value_dims), **own)
+        each: Tensor = cls.each("log_density", params, x)
         if cls.joint and not cls.family.value_dims:
             each = each.sum(tuple(range(-cls.joint, 0)))
-        return log_probabilities(*weights) + each
+        return log_weights(params) + each
 
     def posterior(
         self, var: str | Iterable[str] = ("k",), name: str = "q", *, onehot: bool = True
@@ -357,7 +298,6 @@ class BernoulliMixture(Mixture):
     @classmethod
     def log_joint(cls, x: Tensor, **params: Any) -> Tensor:
         r""":math:`\log\pi_k + \sum_d \log p_k(x_d)`, shape ``(*event, K)``."""
-        weights, own = _parted(params)
-        on, off = coin_probabilities(**own)
+        on, off = coin_probabilities(**_own(params))
         # chosen, not multiplied: two kernels fewer, and torch.compile traces it
-        return log_probabilities(*weights) + torch.where(x.unsqueeze(-2) > 0.5, on, off).sum(-1)
+        return log_weights(params) + torch.where(x.unsqueeze(-2) > 0.5, on, off).sum(-1)

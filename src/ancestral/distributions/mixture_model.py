@@ -22,8 +22,8 @@ from ancestral.distributions.formula import Atom, Formula, Term
 from ancestral.distributions.law import Law, Params
 from ancestral.distributions.layout import spanned
 from ancestral.distributions.logistic import Logistic
-from ancestral.distributions.mixture import WEIGHTS, Responsibility
-from ancestral.distributions.mixture_moves import mixture_moves
+from ancestral.distributions.mixture import Responsibility
+from ancestral.distributions.mixture_moves import WEIGHTS, mixture_moves
 from ancestral.distributions.normal import Normal
 
 

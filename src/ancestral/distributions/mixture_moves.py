@@ -1,4 +1,4 @@
-"""The moves of a mixture of given laws: those of its components, each on parameters of its own."""
+"""The moves of mixtures, from those of the components: of one family, or of given laws."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -7,26 +7,114 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ancestral.core.rng import NOISE, Generator, gumbel
+from ancestral.core.rng import Generator, gumbel
 from ancestral.distributions.categorical import log_probabilities
-from ancestral.distributions.constraints import Constraint
+from ancestral.distributions.constraints import Constraint, log_weight, simplex
 from ancestral.distributions.law import Law
 from ancestral.distributions.layout import spanned
-from ancestral.distributions.mixture import WEIGHTS
-from ancestral.distributions.noise import noise_move
+from ancestral.distributions.noise import noise_by
 
+WEIGHTS = {"weight_logits": log_weight, "weights": simplex}
 Moves = type[Law]
 
 
-class PartMoves(Law):
-    """The moves of a mixture: those of its components, on the parameters that end in their number.
+def log_weights(params: Mapping[str, Any]) -> Tensor:
+    r""":math:`\log\pi_k`, shape ``(*event, K)``."""
+    return log_probabilities(params.get("weights"), params.get("weight_logits"))
+
+
+class MixtureMoves(Law):
+    """The moves that all mixtures have.
+
+    A class of mixtures declares, as class methods, ``each(which, params, *x)``, what a move of the
+    components gives, with an axis for them in front of those of a value; ``log_joint(x, **params)``
+    and ``drawn(chosen, shape, like, generator, params)``, values of the components that were
+    chosen.
+    """
+
+    has_density: ClassVar[bool] = False  # of the base itself
+    noise = "a value of the mixture"
+    each: ClassVar[Callable[..., Any]]
+    log_joint: ClassVar[Callable[..., Tensor]]
+    drawn: ClassVar[Callable[..., Tensor]]
+
+    @classmethod
+    def examples(cls) -> list[dict[str, Any]]:
+        """Those of every law; none of the base."""
+        return [] if cls is MixtureMoves else super().examples()
+
+    @classmethod
+    def noise_shape(cls, event: tuple[int, ...]) -> tuple[int, ...]:
+        """A draw is its own noise."""
+        return cls.value_shape(event)
+
+    @classmethod
+    def noise_of(
+        cls, shape: Sequence[int], like: Tensor, generator: Generator = None, **params: Any
+    ) -> Tensor:
+        """A draw: of the component that is chosen."""
+        score = log_weights(params)
+        score = score.expand(*shape[: len(shape) - cls.value_dims], score.shape[-1])
+        chosen = (score + gumbel(score.shape, score, generator)).argmax(-1)
+        return cls.drawn(chosen, tuple(shape), like, generator, params)
+
+    @classmethod
+    def draw(cls, noise: Tensor, **params: Any) -> Tensor:
+        """The value that was drawn given the parameters."""
+        return noise
+
+    @classmethod
+    def log_density(cls, x: Tensor, **params: Any) -> Tensor:
+        """The log density, components summed out."""
+        return cls.log_joint(x, **params).logsumexp(-1)
+
+
+def _averaged(cls: type[MixtureMoves], params: Mapping[str, Any], each: Any) -> Tensor:
+    """The mean over components of what each has, ``(*event, K, *core)``."""
+    pi = log_weights(params).exp()[(..., *(None,) * cls.value_dims)]
+    return (pi * each).sum(-1 - cls.value_dims)
+
+
+def _mean_of(cls: type[MixtureMoves], **params: Any) -> Tensor:
+    r""":math:`\sum_k\pi_k m_k`."""
+    return _averaged(cls, params, cls.each("mean_of", params))
+
+
+def _variance_of(cls: type[MixtureMoves], **params: Any) -> Tensor:
+    r""":math:`\sum_k\pi_k (v_k + (m_k - m)^2)`, entry by entry."""
+    away = cls.each("mean_of", params) - _mean_of(cls, **params).unsqueeze(-1 - cls.value_dims)
+    return _averaged(cls, params, cls.each("variance_of", params) + away**2)
+
+
+def _log_cdf(cls: type[MixtureMoves], x: Tensor, **params: Any) -> Tensor:
+    r""":math:`\log\sum_k\pi_k F_k(x)`."""
+    return (log_weights(params) + cls.each("log_cdf", params, x)).logsumexp(-1)
+
+
+def _log_sf(cls: type[MixtureMoves], x: Tensor, **params: Any) -> Tensor:
+    r""":math:`\log\sum_k\pi_k (1 - F_k(x))`."""
+    return (log_weights(params) + cls.each("log_sf", params, x)).logsumexp(-1)
+
+
+def take_moves(cls: type[MixtureMoves], parts: Sequence[Moves]) -> None:
+    """What all components have, the mixture has."""
+    moves: dict[str, Callable[..., Any]] = {"mean_of": _mean_of}
+    moves |= {"variance_of": _variance_of} if all(hasattr(p, "mean_of") for p in parts) else {}
+    moves |= {} if cls.value_dims else {"log_cdf": _log_cdf, "log_sf": _log_sf}
+    for which, move in moves.items():
+        if all(hasattr(part, which) for part in parts):
+            setattr(cls, which, classmethod(move))
+
+
+class PartMoves(MixtureMoves):
+    """The moves of a mixture of given laws: theirs, on the parameters that end in their number.
 
     Class attributes:
         parts: The moves of the components.
     """
 
+    has_density = True
     parts: ClassVar[tuple[Moves, ...]] = ()
-    noise = "a value of the mixture"
 
     @classmethod
     def examples(cls) -> list[dict[str, Any]]:
@@ -40,37 +128,30 @@ class PartMoves(Law):
         return {key: params[f"{key}_{k}"] for key in keys if f"{key}_{k}" in params}
 
     @classmethod
-    def noise_shape(cls, event: tuple[int, ...]) -> tuple[int, ...]:
-        """A draw is its own noise."""
-        return cls.value_shape(event)
+    def each(cls, which: str, params: Mapping[str, Any], *x: Tensor) -> Tensor:
+        """What a move of each component gives, ``(*event, K, *core)``."""
+        like = log_weights(params)
+        found = [getattr(p, which)(*x, **cls.own(k, params)) for k, p in enumerate(cls.parts)]
+        found = [v if isinstance(v, Tensor) else like.new_tensor(v) for v in found]
+        core = like.new_zeros((1,) * cls.value_dims)
+        return torch.stack(torch.broadcast_tensors(*found, core)[:-1], -1 - cls.value_dims)
 
     @classmethod
-    def noise_of(
-        cls, shape: Sequence[int], like: Tensor, generator: Generator = None, **params: Any
+    def drawn(
+        cls,
+        chosen: Tensor,
+        shape: tuple[int, ...],
+        like: Tensor,
+        generator: Generator,
+        params: Mapping[str, Any],
     ) -> Tensor:
-        """A draw: of the component that is chosen for a whole event."""
-        score = _log_weights(params)
-        rows = tuple(shape)[: len(shape) - cls.value_dims]
-        score = score.expand(*rows, score.shape[-1])
-        chosen = (score + gumbel(score.shape, score, generator)).argmax(-1)
-        every = torch.stack(
-            [
-                _draw(part, tuple(shape), like, generator, cls.own(k, params))
-                for k, part in enumerate(cls.parts)
-            ]
-        )
-        index = chosen.reshape(1, *rows, *(1,) * cls.value_dims).expand(1, *shape)
-        return every.gather(0, index).squeeze(0)
-
-    @classmethod
-    def draw(cls, noise: Tensor, **params: Any) -> Tensor:
-        """The value that was drawn given the parameters."""
-        return noise
-
-    @classmethod
-    def log_density(cls, x: Tensor, **params: Any) -> Tensor:
-        """The log density, components summed out."""
-        return cls.log_joint(x, **params).logsumexp(-1)
+        """Draws of all components for all rows, of which one is kept."""
+        every = [
+            _draw(part, shape, like, generator, cls.own(k, params))
+            for k, part in enumerate(cls.parts)
+        ]
+        index = chosen.reshape(1, *chosen.shape, *(1,) * cls.value_dims).expand(1, *shape)
+        return torch.stack(every).gather(0, index).squeeze(0)
 
     @classmethod
     def log_joint(cls, x: Tensor, **params: Any) -> Tensor:
@@ -80,11 +161,7 @@ class PartMoves(Law):
             log_p = part.log_density(x, **cls.own(k, params))
             inner = cls.value_dims - part.value_dims
             each.append(log_p.sum(tuple(range(-inner, 0))) if inner else log_p)
-        return _log_weights(params) + torch.stack(torch.broadcast_tensors(*each), -1)
-
-
-def _log_weights(params: Mapping[str, Any]) -> Tensor:
-    return log_probabilities(params.get("weights"), params.get("weight_logits"))
+        return log_weights(params) + torch.stack(torch.broadcast_tensors(*each), -1)
 
 
 def _draw(
@@ -98,47 +175,7 @@ def _draw(
     ]
     lead = shape[: len(shape) - part.value_dims]
     noise_shape = part.noise_shape((*lead, *torch.broadcast_shapes(*tails)))
-    make = noise_move(part)
-    if make is None:
-        noise = NOISE[part.noise or ""](noise_shape, like, generator)
-    else:
-        noise = make(noise_shape, like, generator, **own)
-    return part.draw(noise, **own).expand(shape)
-
-
-def _mean_of(cls: type[PartMoves], **params: Any) -> Tensor:
-    r""":math:`\sum_k\pi_k m_k`."""
-    return _averaged(
-        cls, params, [p.mean_of(**cls.own(k, params)) for k, p in enumerate(cls.parts)]
-    )
-
-
-def _variance_of(cls: type[PartMoves], **params: Any) -> Tensor:
-    r""":math:`\sum_k\pi_k (v_k + (m_k - m)^2)`, entry by entry."""
-    mean, each = _mean_of(cls, **params), []
-    for k, part in enumerate(cls.parts):
-        own = cls.own(k, params)
-        each.append(part.variance_of(**own) + (part.mean_of(**own) - mean) ** 2)
-    return _averaged(cls, params, each)
-
-
-def _averaged(cls: type[PartMoves], params: Mapping[str, Any], each: Sequence[Any]) -> Tensor:
-    """The mean over components of what each has for all entries of an event."""
-    pi = _log_weights(params).exp()
-    pi = pi[(..., *(None,) * cls.value_dims, slice(None))]
-    return sum((pi[..., k] * value for k, value in enumerate(each)), torch.zeros_like(pi[..., 0]))
-
-
-def _log_cdf(cls: type[PartMoves], x: Tensor, **params: Any) -> Tensor:
-    r""":math:`\log\sum_k\pi_k F_k(x)`."""
-    each = [p.log_cdf(x, **cls.own(k, params)) for k, p in enumerate(cls.parts)]
-    return (_log_weights(params) + torch.stack(each, -1)).logsumexp(-1)
-
-
-def _log_sf(cls: type[PartMoves], x: Tensor, **params: Any) -> Tensor:
-    r""":math:`\log\sum_k\pi_k (1 - F_k(x))`."""
-    each = [p.log_sf(x, **cls.own(k, params)) for k, p in enumerate(cls.parts)]
-    return (_log_weights(params) + torch.stack(each, -1)).logsumexp(-1)
+    return part.draw(noise_by(part, own, noise_shape, like, generator), **own).expand(shape)
 
 
 def _keys(moves: Moves) -> list[str]:
@@ -176,10 +213,6 @@ def mixture_moves(parts: tuple[Moves, ...], rank: int) -> type[PartMoves]:
         "value_dims": rank,
         "param_dims": len(set("".join(cores.values()))),
     }
-    moves: list[tuple[str, Callable[..., Any]]] = [("mean_of", _mean_of)]
-    moves += [("variance_of", _variance_of)] if all(hasattr(p, "mean_of") for p in parts) else []
-    moves += [] if rank else [("log_cdf", _log_cdf), ("log_sf", _log_sf)]
-    for which, move in moves:  # what all components have, the mixture has
-        if all(hasattr(part, which) for part in parts):
-            found[which] = classmethod(move)
-    return type("MixtureMoves", (PartMoves,), found)
+    made: type[PartMoves] = type("PartMoves", (PartMoves,), found)
+    take_moves(made, parts)
+    return made

@@ -14,7 +14,6 @@ from torch import Tensor
 from ancestral.core.errors import MissingVariableError, ShapeError
 from ancestral.core.names import listing
 from ancestral.distributions.base import Distribution
-from ancestral.distributions.categorical import log_probabilities
 from ancestral.distributions.constraints import Constraint, positive, real
 from ancestral.distributions.experts import (
     as_experts,
@@ -30,10 +29,11 @@ from ancestral.distributions.formula import Atom, Formula, Term
 from ancestral.distributions.joint import Joint
 from ancestral.distributions.law import Law, Params
 from ancestral.distributions.mixture import NormalMixture, pick
+from ancestral.distributions.mixture_moves import log_weights
 from ancestral.distributions.normal import Normal
 
 # one expert at least must be there
-log_weights = Constraint(
+expert_weights = Constraint(
     "numbers or -inf (a missing expert), of which one at least is a number: each row needs one of "
     "the modalities",
     lambda x: ((x < torch.inf).all(-1)) & (x > -torch.inf).any(-1),
@@ -45,10 +45,7 @@ class _Chosen(NormalMixture):
     """The moves: a component is chosen by the first entry of the noise, the rest is its own."""
 
     reparametrised = True
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        cls.noise = "normal"  # a fixed kind, in place of what the base draws
+    noise = "normal"  # a fixed kind, in place of what the base draws
 
     @classmethod
     def noise_shape(cls, event: tuple[int, ...]) -> tuple[int, ...]:
@@ -60,7 +57,7 @@ class _Chosen(NormalMixture):
     @classmethod
     def draw(cls, noise: Tensor, **params: Any) -> Tensor:
         r""":math:`\mu_i + \sigma_i\epsilon`; :math:`\Phi(\epsilon_0)` chooses i by its share."""
-        share = log_probabilities(params.get("weights"), params.get("weight_logits")).exp()
+        share = log_weights(params).exp()
         below = share.cumsum(-1)
         below = below[..., :-1] / below[..., -1:]
         chosen = (torch.special.ndtr(noise[..., :1]) > below).sum(-1)
@@ -117,7 +114,7 @@ class MixtureOfNormal(Law):
     """
 
     composite = True
-    domains = {"weight_logits": log_weights, "loc": real, "scale": positive}
+    domains = {"weight_logits": expert_weights, "loc": real, "scale": positive}
     value_dims = 1
     param_dims = 2
     reparametrised = True

@@ -64,14 +64,24 @@ def draw_noise(
     Raises:
         SamplingError: If the law cannot be drawn from.
     """
-    own = own_noise(law)
-    if own is not None:
-        with torch.no_grad():
-            return own(shape, like, generator, **params)
-    kind = law.moves.noise
-    if kind not in NOISE:
+    if own_noise(law) is None and law.moves.noise not in NOISE:
         raise SamplingError(f"{law.prob_text}: a {law.distribution_name} cannot be drawn from.")
-    return NOISE[kind](shape, like, generator)
+    with torch.no_grad():
+        return noise_by(law.moves, params, shape, like, generator)
+
+
+def noise_by(
+    moves: "type[Law]",
+    params: Mapping[str, Any],
+    shape: Sequence[int],
+    like: Tensor,
+    generator: Generator = None,
+) -> Tensor:
+    """Base noise for moves that can be drawn from; arguments as of :func:`draw_noise`."""
+    own = noise_move(moves)
+    if own is not None:
+        return own(shape, like, generator, **params)
+    return NOISE[moves.noise or ""](shape, like, generator)
 
 
 def as_noise(value: Any, shape: Sequence[int], like: Tensor) -> Tensor:
