@@ -212,7 +212,7 @@ def test_copies_share_nothing():
     q = ProductOfNormal([encoder("x")], weight_modalities=[0.5])
     for twin in (copy.deepcopy(q), pickle.loads(pickle.dumps(q))):
         torch.testing.assert_close(twin.get_params([X]), q.get_params([X]))
-        assert twin._every[1].law is twin.experts[1]
+        assert twin._every[0].law is twin.experts[1]
         assert twin.experts[1].net.weight is not q.experts[1].net.weight
 
 

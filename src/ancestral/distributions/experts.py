@@ -5,9 +5,10 @@ replaced: with both, neither a NaN in the data nor its derivative reaches anythi
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ancestral.core.errors import ParameterError, ShapeError, VariableError
 from ancestral.core.names import listing
@@ -110,27 +111,29 @@ def presence(text: str, mask: str, values: Tensor, experts: int) -> Tensor:
 
 
 def stacked(
-    law: Law,
-    factors: Sequence[Factor],
+    law: "OfExperts",
     conditions: Mapping[str, Tensor],
-    present: Sequence[Tensor | None],
+    present: Tensor | None,
     absent: float = torch.inf,
 ) -> tuple[Tensor, Tensor]:
     """Means and standard deviations, one expert after the other.
 
     Args:
         law: The law that the experts make.
-        factors: The experts.
         conditions: The values of their conditions.
-        present: For each expert the rows in which it is present, or ``None`` for all.
+        present: Which expert is present in which row, or ``None`` if all are.
         absent: The standard deviation where it is missing, with the mean 0.
 
     Returns:
         Shape ``(experts, *rows, *event)`` each.
     """
+    factors = (*law._always, *law._every)
+    shown: list[Tensor | None] = [None] * len(factors)
+    if present is not None:
+        shown[len(law._always) :] = present.unbind(-1)
     every = [
         params_of(f, [_shown(conditions[c], held) for c in f.cond_var])
-        for f, held in zip(factors, present, strict=True)
+        for f, held in zip(factors, shown, strict=True)
     ]
     ranks = [
         v.dim()
@@ -141,7 +144,7 @@ def stacked(
     declared = law.declared_shape
     locs, scales = [], []
     like = _like(law, every)
-    for params, held in zip(every, present, strict=True):
+    for params, held in zip(every, shown, strict=True):
         loc, scale = (
             torch.as_tensor(params[k], dtype=like.dtype, device=like.device)
             for k in ("loc", "scale")
@@ -169,16 +172,63 @@ def _like(law: Law, every: Iterable[Mapping[str, object]]) -> Tensor:
     return next(tensors, law.anchor())
 
 
-def without_of(law: Law, factors: Sequence[Factor], names: Sequence[str]) -> list[int]:
-    """The places of the experts that none of these conditions belongs to.
+class OfExperts(Law):
+    """The base of laws that normal experts make, each left out where its modality is missing.
 
-    Raises:
-        VariableError: If a name is no condition of an expert.
+    Its constructor ends with :meth:`_keep`; ``_of(kept)`` is the same law of some of the experts.
     """
-    for name in names:
-        if name not in law.optional:
-            raise VariableError(
-                f"{law.prob_text}: {name} belongs to no expert, so that it cannot be left out; "
-                f"its experts have {listing(law.optional)}."
-            )
-    return [i for i, f in enumerate(factors) if not set(f.cond_var) & set(names)]
+
+    composite = True
+    mask: str | None
+
+    @classmethod
+    def examples(cls) -> list[dict[str, Any]]:
+        """None of the base."""
+        return []
+
+    def _keep(
+        self, every: Sequence[Factor], mask: str | None, always: Sequence[Factor] = ()
+    ) -> None:
+        """Keep the experts, the mask of them, and those that are never missing."""
+        self.mask, self._every, self._always = mask, tuple(every), tuple(always)
+        self._columns, self._width = tuple(range(len(every))), len(every)  # of the mask
+        self.experts = nn.ModuleList(f.law for f in (*always, *every))
+
+    def _present(self, conditions: Mapping[str, Tensor]) -> Tensor | None:
+        """Which expert is present in which row, or ``None`` if all are."""
+        if self.mask is None:
+            return None
+        rows = presence(self.prob_text, self.mask, conditions[self.mask], self._width)
+        return rows[..., list(self._columns)]
+
+    @property
+    def optional(self) -> tuple[str, ...]:
+        """The conditions of the experts."""
+        needed = {self.mask, *(c for f in self._always for c in f.cond_var)}
+        names = dict.fromkeys(c for f in self._every for c in f.cond_var)
+        return tuple(c for c in names if c not in needed)
+
+    @property
+    def masked(self) -> tuple[str, ...]:
+        """The conditions of the experts, if there is a mask."""
+        return self.optional if self.mask else ()
+
+    def without(self, names: Sequence[str]) -> "OfExperts":
+        """The law of the experts that need none of these conditions.
+
+        Raises:
+            VariableError: If a name is no condition of an expert.
+        """
+        for name in names:
+            if name not in self.optional:
+                raise VariableError(
+                    f"{self.prob_text}: {name} belongs to no expert, so that it cannot be left "
+                    f"out; its experts have {listing(self.optional)}."
+                )
+        kept = [i for i, f in enumerate(self._every) if not set(f.cond_var) & set(names)]
+        twin = self._of(kept)
+        twin._columns, twin._width = tuple(self._columns[i] for i in kept), self._width
+        return twin
+
+    def _of(self, kept: Sequence[int]) -> "OfExperts":
+        raise NotImplementedError

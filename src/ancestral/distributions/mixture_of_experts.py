@@ -16,13 +16,12 @@ from ancestral.core.names import listing
 from ancestral.distributions.base import Distribution
 from ancestral.distributions.constraints import Constraint, positive, real
 from ancestral.distributions.experts import (
+    OfExperts,
     as_experts,
     conditions_of,
     event_of,
-    presence,
     stacked,
     weights_of,
-    without_of,
     written,
 )
 from ancestral.distributions.formula import Atom, Formula, Term
@@ -75,7 +74,7 @@ def _moves(rank: int) -> type[_Chosen]:
     return type(f"MixtureOfNormal{rank}", (_Chosen,), {"joint": rank})
 
 
-class MixtureOfNormal(Law):
+class MixtureOfNormal(OfExperts):
     r"""A mixture of normal laws of one variable, each with conditions of its own,
     :math:`\log q(z|x) = \log\sum_{i\in S} e^{\log w_i + \log q_i(z|x_i)} - \log\sum_{i\in S} w_i`.
 
@@ -113,7 +112,6 @@ class MixtureOfNormal(Law):
         tensor([-0.9189])
     """
 
-    composite = True
     domains = {"weight_logits": expert_weights, "loc": real, "scale": positive}
     value_dims = 1
     param_dims = 2
@@ -135,12 +133,9 @@ class MixtureOfNormal(Law):
             weight_modalities = [1.0] * len(every)
         weights = weights_of("MixtureOfNormal", weight_modalities, [len(every)])
         event = event_of(every, features_shape)
-        self._every = every  # before the moves are asked for
-        self._rank = 1 if event is None else len(event)
+        self._rank = 1 if event is None else len(event)  # before the moves are asked for
         super().__init__(every[0].var, conditions_of(every, mask), name, event, None, {})
-        self.mask = mask
-        self._columns, self._width = tuple(range(len(every))), len(every)  # of the mask
-        self.experts = torch.nn.ModuleList(f.law for f in every)
+        self._keep(every, mask)
         self.register_buffer("weight_modalities", weights / weights.sum())
 
     @classmethod
@@ -161,14 +156,10 @@ class MixtureOfNormal(Law):
 
     def forward(self, **conditions: Tensor) -> Params:
         """The parameters of all experts, and their weights in each row."""
-        held: list[Tensor | None] = [None] * len(self._every)
-        weight = self.weight_modalities.log()
-        if self.mask is not None:
-            rows = presence(self.prob_text, self.mask, conditions[self.mask], self._width)
-            rows = rows[..., list(self._columns)]
-            held = list(rows.unbind(-1))
+        rows, weight = self._present(conditions), self.weight_modalities.log()
+        if rows is not None:
             weight = torch.where(rows, weight, -torch.inf)
-        loc, scale = stacked(self, self._every, conditions, held, absent=1.0)
+        loc, scale = stacked(self, conditions, rows, absent=1.0)
         lead = loc.dim() - 1 - self._rank
         if self.declared_shape is None and lead != min(len(self.cond_var), 1):
             raise ShapeError(
@@ -184,34 +175,19 @@ class MixtureOfNormal(Law):
         loc, scale = (v.movedim(0, v.dim() - 1 - self._rank) for v in (loc, scale))
         return {"weight_logits": weight.to(loc.dtype), "loc": loc, "scale": scale}
 
-    @property
-    def optional(self) -> tuple[str, ...]:
-        """The conditions of the experts."""
-        names = dict.fromkeys(c for f in self._every for c in f.cond_var if c != self.mask)
-        return tuple(names)
-
-    @property
-    def masked(self) -> tuple[str, ...]:
-        """The conditions of the experts, if there is a mask."""
-        return self.optional if self.mask else ()
-
-    def without(self, names: Sequence[str]) -> Law:
-        """The mixture of the experts that need none of these conditions."""
-        kept = without_of(self, self._every, names)
+    def _of(self, kept: Sequence[int]) -> "MixtureOfNormal":
         if not kept:
             raise MissingVariableError(
                 f"{self.prob_text} needs the conditions of at least one expert: "
                 f"{listing(self.optional)}."
             )
-        twin = MixtureOfNormal(
+        return MixtureOfNormal(
             [Joint((self._every[i],)) for i in kept],
-            self.weight_modalities[kept],
+            self.weight_modalities[list(kept)],
             self.name,
             self.declared_shape,
             mask=self.mask,
         )
-        twin._columns, twin._width = tuple(self._columns[i] for i in kept), self._width
-        return twin
 
     @property
     def formula(self) -> Formula:

@@ -16,18 +16,18 @@ from ancestral.core.errors import ParameterError, VariableError
 from ancestral.distributions.base import Distribution, Factor
 from ancestral.distributions.eager import params_of
 from ancestral.distributions.experts import (
+    OfExperts,
     as_experts,
     conditions_of,
     event_of,
     presence,
     stacked,
     weights_of,
-    without_of,
     written,
 )
 from ancestral.distributions.formula import Atom, Formula, Term
 from ancestral.distributions.joint import Joint
-from ancestral.distributions.law import Law, Params
+from ancestral.distributions.law import Params
 from ancestral.distributions.layout import has_rows
 from ancestral.distributions.normal import Normal
 
@@ -62,7 +62,7 @@ def _prior_of(what: str, prior: Distribution | None, experts: Sequence[Factor]) 
     return factor
 
 
-class ProductOfNormal(Normal):
+class ProductOfNormal(OfExperts, Normal):
     r"""The product of normal laws of one variable, and of a prior,
     :math:`q(z|x_S) \propto p(z)^{w_0}\prod_{i\in S} q_i(z|x_i)^{w_i}`.
 
@@ -100,7 +100,6 @@ class ProductOfNormal(Normal):
         tensor([[1.5000]])
     """
 
-    composite = True
     weight_modalities: Tensor | None
 
     def __init__(
@@ -116,13 +115,10 @@ class ProductOfNormal(Normal):
         alone = prior is not None and not isinstance(experts, Distribution) and not list(experts)
         parts = () if alone else as_experts("ProductOfNormal", experts)
         every = (_prior_of("ProductOfNormal", prior, parts), *parts)
-        super().__init__(
-            every[0].var, conditions_of(every, mask), name, event_of(every, features_shape)
+        Normal.__init__(
+            self, every[0].var, conditions_of(every, mask), name, event_of(every, features_shape)
         )
-        self.mask = mask
-        self._columns, self._width = tuple(range(len(parts))), len(parts)  # of the mask
-        self._every = every
-        self.experts = torch.nn.ModuleList(f.law for f in every)
+        self._keep(parts, mask, every[:1])
         weights = None
         if weight_modalities is not None:
             sizes = (len(parts), len(parts) + 1)
@@ -142,53 +138,31 @@ class ProductOfNormal(Normal):
 
     def forward(self, **conditions: Tensor) -> Params:
         """The parameters of the product, from those of the experts."""
-        held: list[Tensor | None] = [None] * len(self._every)
-        if self.mask is not None:
-            rows = presence(self.prob_text, self.mask, conditions[self.mask], self._width)
-            held[1:] = [rows[..., i] for i in self._columns]
-        loc, scale = stacked(self, self._every, conditions, held)
+        loc, scale = stacked(self, conditions, self._present(conditions))
         weight: Any = self.weight_modalities
         if weight is not None:
             weight = weight.to(loc.dtype).reshape(-1, *(1,) * (loc.dim() - 1))
         return product_of_normals(loc, scale, 1.0 if weight is None else weight)
 
-    @property
-    def optional(self) -> tuple[str, ...]:
-        """The conditions of the experts."""
-        needed = {*self._every[0].cond_var, self.mask}
-        return tuple(c for f in self._every[1:] for c in f.cond_var if c not in needed)
-
-    @property
-    def masked(self) -> tuple[str, ...]:
-        """The conditions of the experts, if there is a mask."""
-        return self.optional if self.mask else ()
-
-    def without(self, names: Sequence[str]) -> Law:
-        """The product of the experts that need none of these conditions; at least the prior."""
-        kept = without_of(self, self._every[1:], names)
-        laws = [Joint((f,)) for f in self._every]
+    def _of(self, kept: Sequence[int]) -> "ProductOfNormal":
         weights = self.weight_modalities
-        twin = ProductOfNormal(
-            [laws[1 + i] for i in kept],
+        return ProductOfNormal(
+            [Joint((self._every[i],)) for i in kept],
             None if weights is None else weights[[0, *(1 + i for i in kept)]],
             self.name,
             self.declared_shape,
-            prior=laws[0],
+            prior=Joint(self._always),
             mask=self.mask,
         )
-        twin._columns, twin._width = tuple(self._columns[i] for i in kept), self._width
-        return twin
 
     @property
     def formula(self) -> Formula:
         r""":math:`p(z)q(z|x)q(z|y)`, with exponents."""
-        weights = self.weight_modalities
-        powers: list[Any] = [None] * len(self._every) if weights is None else written(weights)
+        weights, every = self.weight_modalities, (*self._always, *self._every)
+        powers: list[Any] = [None] * len(every) if weights is None else written(weights)
         if self.mask is not None and weights is None:
             powers[1:] = [(self.mask, 1 + i) for i in self._columns]
-        return Formula(
-            [Term([_atom(f, w) for f, w in zip(self._every, powers, strict=True)])], True
-        )
+        return Formula([Term([_atom(f, w) for f, w in zip(every, powers, strict=True)])], True)
 
 
 class ElementWiseProductOfNormal(Normal):
