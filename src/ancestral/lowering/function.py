@@ -25,6 +25,7 @@ from ancestral.lowering.rewrite import rewrite
 from ancestral.printing import loss as loss_text
 from ancestral.program.instructions import Program
 from ancestral.runtime.compiled import check_choice
+from ancestral.runtime.entry import Entry
 from ancestral.runtime.interpret import interpret
 from ancestral.runtime.run import Run
 from ancestral.runtime.step import Step
@@ -69,7 +70,9 @@ class LossFunction:
         self._inputs = inputs(loss)
         self._programs: dict[frozenset[str], tuple[Program, Any]] = {}
         self._steps: dict[Any, Step] = {}  # by the event shapes of inputs
-        self._ready: dict[Any, Step] = {}  # by their exact shapes
+        self._ready: dict[Any, tuple[Step, Entry | None]] = {}  # by their exact shapes
+        self._last: Step | None = None  # that of the last call, and the short way into it
+        self._enter: Entry | None = None
         self._checked: set[frozenset[str]] = set()
         self._tree = rewrite(loss)
         warn_plug_in(self._tree)
@@ -111,6 +114,17 @@ class LossFunction:
         Returns:
             A tensor, differentiable; with ``return_dict`` a pair of it and a dict.
         """
+        if self._enter is not None and not (noise or scalars or return_dict):
+            args = self._enter(x_dict, batch_n, generator)
+            if args is not None:
+                step: Any = self._last
+                if torch.is_grad_enabled():
+                    self.check_gradients(step.program.scalars)
+                try:
+                    return step.function(*args)
+                except RuntimeError as error:
+                    name_error(step.run(args, generator, batch_n), error)
+                    raise
         run, watch = self.prepare(x_dict, generator, noise, batch_n, scalars)
         if torch.is_grad_enabled():
             self.check_gradients(run.program.scalars)
@@ -144,31 +158,24 @@ class LossFunction:
         scalars: Mapping[str, Any],
     ) -> tuple[Run, Watch | None]:
         """A run over checked inputs; a watch comes with it if they are of a new kind."""
-        found: Any = x_dict  # the way of every step but the first: no check that can be saved
-        data: dict[str, Tensor] = {}
-        key: list[Any] = [batch_n]
-        step = None
-        if not scalars:
-            try:
-                for name in self._inputs:
-                    data[name] = value = found[name]
-                    key += (value.shape, value.dtype, value.device)
-                step = self._ready.get(tuple(key))
-            except (KeyError, TypeError, AttributeError):  # what is amiss is said by _data
-                pass
-        if step is None:
-            data = self._data(x_dict, scalars)
-            key = [batch_n, *(k for v in data.values() for k in (v.shape, v.dtype, v.device))]
-            step = self._ready.get(tuple(key))
+        if self._enter is not None and not (noise or scalars):
+            args = self._enter(x_dict, batch_n, generator)
+            if args is not None:
+                step: Any = self._last
+                return step.run(args, generator, batch_n), None
+        data = self._data(x_dict, scalars)
+        key = (batch_n, *(k for v in data.values() for k in (v.shape, v.dtype, v.device)))
+        ready, enter = self._ready.get(key, (None, None))
         watch = None
-        if step is not None and step.is_current():
-            run = Run(step.program, data, noise, generator, batch_n)
-            run.step = step
+        if ready is not None and ready.is_current():
+            self._last, self._enter = ready, enter
+            run = Run(ready.program, data, noise, generator, batch_n)
+            run.step = ready
         else:
             flat = frozenset(n for n, v in data.items() if v.dim() == 0)
             kind = (flat, tuple((v.shape[1:], v.dtype, v.device) for v in data.values()))
             run, watch = Run(self.program(flat), data, noise, generator, batch_n), Watch()
-            run.keep = functools.partial(self._keep, tuple(key), kind)
+            run.keep = functools.partial(self._keep, key, kind)
         if noise:
             self._check_noise(run.program, noise)
         return run, watch
@@ -178,7 +185,7 @@ class LossFunction:
         step = self._steps.get(kind)
         if step is None or step.program is not run.program or not step.is_current():
             step = self._steps[kind] = Step(run, self._compile, self.weights)
-        self._ready[key] = step
+        self._last, self._enter = self._ready[key] = step, step.entry(run)
 
     def _check_noise(self, program: Program, noise: Mapping[str, Tensor]) -> None:
         for name in noise:
@@ -230,10 +237,15 @@ def execute(run: Run, watch: Watch | None) -> Tensor:
             run.keep(run)
         return value
     except RuntimeError as error:
-        if watch is not None or isinstance(error, (AncestralError, torch.OutOfMemoryError)):
-            raise
-        explain(run)
+        if watch is None:
+            name_error(run, error)
         raise
+
+
+def name_error(run: Run, error: RuntimeError) -> None:
+    """Raise in an error's place if a term, a variable or a row is at fault."""
+    if not isinstance(error, (AncestralError, torch.OutOfMemoryError)):
+        explain(run)
 
 
 def explain(run: Run) -> None:

@@ -1,5 +1,6 @@
 """A model: a loss, the laws it trains, an optimizer."""
 
+import operator
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ from ancestral.models.parameters import (
 )
 from ancestral.runtime.compiled import GRADIENT
 
+REQUIRES_GRAD = operator.attrgetter("requires_grad")
 
 class Model:
     """Trains the parameters of laws to minimise a loss.
@@ -154,7 +156,7 @@ class Model:
 
     def _notice_freezing(self) -> None:
         """Parameters that were frozen or freed since the last step: all checks are made again."""
-        if [p.requires_grad for p in self._watched] == self._trains:
+        if list(map(REQUIRES_GRAD, self._watched)) == self._trains:
             return
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PlugInWarning)
@@ -220,6 +222,7 @@ class Model:
         run.wants_gradient = self._probed
         if self.compile == GRADIENT and not self._probed:
             run.step = None  # which parameters the loss reaches is seen in a backward pass
+            run.noise = run.noise or run.drawn
         clear(self.optimizer)  # first: the memory of the last gradient serves this one
         loss = execute(run, watch)
         check_value(self.loss, loss, self.distributions, run)
@@ -231,7 +234,7 @@ class Model:
             loss.backward(retain_graph=self.retain_graph)
         self._clip()
         update(self.loss, self.optimizer, self.distributions)
-        return loss.detach()
+        return loss.detach() if loss.requires_grad else loss
 
     def test(self, test_x_dict: Mapping[str, Tensor] | None = None, **options: Any) -> Tensor:
         """The test loss on one batch, in eval mode and without gradient; nothing changes.

@@ -4,6 +4,7 @@ Either the loss is one graph and ``.backward()`` runs its derivative, or the los
 are one graph together, which saves the engine's walk and lets the two share what they compute.
 """
 
+import operator
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,6 +19,8 @@ from ancestral.runtime.source import loss_and_gradient
 GRADIENT = "gradient"
 BACKEND = "inductor"  # torch's default
 SWITCH = "trace_autograd_ops"  # of Dynamo: torch.autograd.grad inside a graph
+HOOKS = operator.attrgetter("_backward_hooks")
+LATE_HOOKS = operator.attrgetter("_post_accumulate_grad_hooks")
 Gradient = tuple[Tensor | None, ...]
 
 
@@ -81,10 +84,9 @@ class Compiled:
         gradient beside the value if only ``.backward()`` can give it: where the compiler fails, a
         hook of a weight waits for it, or an argument wants one too.
         """
-        for p in self._weights:
-            if p._backward_hooks or p._post_accumulate_grad_hooks:
-                self._tell("the loss alone, since a parameter has a hook that backward() calls")
-                return self(*args), None
+        if any(map(HOOKS, self._weights)) or any(map(LATE_HOOKS, self._weights)):
+            self._tell("the loss alone, since a parameter has a hook that backward() calls")
+            return self(*args), None
         for a in args:
             if isinstance(a, Tensor) and a.requires_grad:
                 return self(*args), None

@@ -53,7 +53,7 @@ class Run:
 
     __slots__ = (
         "program", "data", "noise", "generator", "batch_n", "step", "keep", "wants_gradient",
-        "gradient", "drawn", "values", "rows", "raw", "closed",
+        "gradient", "args", "drawn", "values", "rows", "raw", "closed",
     )  # fmt: skip
     values: dict[ir.Register, Any]
     rows: dict[Any, int]  # axis to size
@@ -75,6 +75,7 @@ class Run:
         self.batch_n = batch_n
         self.step: Any = None  # the generated step, if there is one for these inputs
         self.keep: Any = None  # called with the run, it keeps a generated step for such inputs
+        self.args: Any = None  # the step's arguments, if they are at hand
         self.wants_gradient = False  # whether a compiled step is to give its gradient too
         self.gradient: Any = None  # the gradient, if it has: for each weight a tensor, or None
         self.drawn: dict[str, Tensor] = {}  # the noise that was used

@@ -55,7 +55,7 @@ class Source:
 
     def compile(self) -> Callable[..., Tensor]:
         """The step, from nothing but the text."""
-        step: Callable[..., Tensor] = _made(self.text, self.bound)
+        step: Callable[..., Tensor] = made(self.text, self.bound)
         return step
 
 
@@ -74,11 +74,11 @@ def loss_and_gradient(loss: Callable[..., Tensor], weights: tuple[Tensor, ...]) 
     It is text too: each compiled graph needs a code object of its own, since ``torch.compile``
     keeps what it has made with the code object.
     """
-    return _made(WITH_GRADIENT, (loss, weights))
+    return made(WITH_GRADIENT, (loss, weights))
 
 
-def _made(text: str, bound: tuple[Any, ...]) -> Any:
-    """What a factory in a text returns."""
+def made(text: str, bound: tuple[Any, ...]) -> Any:
+    """What a factory in a text returns; a traceback shows its lines while that lives."""
     name = f"<ancestral step {next(COUNTER)}>"
     linecache.cache[name] = (len(text), None, text.splitlines(True), name)
     space: dict[str, Any] = {"torch": torch, "F": F, "math": math}

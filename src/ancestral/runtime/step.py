@@ -1,4 +1,4 @@
-"""The fast path: a generated step and the noise that it is given."""
+"""The fast path: a generated step, the noise that it is given, and the short way in."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from ancestral.core.errors import OptionError
-from ancestral.core.rng import NOISE
+from ancestral.core.rng import NOISE, Generator
 from ancestral.program import instructions as ir
 from ancestral.runtime import compiled
+from ancestral.runtime.entry import Entry, EntryText
 from ancestral.runtime.generate import generate
 from ancestral.runtime.run import Run, wrong_noise
-from ancestral.runtime.source import NoiseOf, Source
+from ancestral.runtime.source import NoiseOf, Source, made
 
 
 class Step:
@@ -57,6 +58,7 @@ class Step:
             )
             for n in self.source.noise
         ]
+        self._drawn = [n.name for n in self.source.noise]
         merged = [(law, k) for pair in run.program.merged for law in pair for k in law.numbers]
         # what the text was made for, in flat lists: it is looked at in every step
         networks = self.source.networks
@@ -106,6 +108,13 @@ class Step:
         If the run asks for the gradient and it is part of the graph, it is left there too, and
         the value has no derivative.
         """
+        args = self._arguments(run) if run.args is None else run.args
+        if run.wants_gradient and self._with_gradient is not None and torch.is_grad_enabled():
+            value, run.gradient = self._with_gradient(*args)
+            return value
+        return self.function(*args)
+
+    def _arguments(self, run: Run) -> list[Any]:
         data, given = run.data, run.noise
         args: list[Any] = [data[name] for name in self.source.inputs]
         for name, make, axes, event, like, own in self._noise:
@@ -120,11 +129,37 @@ class Step:
                 raise wrong_noise(name, noise, shape)
             run.drawn[name] = noise
             args.append(noise)
-        args += [_read(a, run) for a in self._rows]
-        if run.wants_gradient and self._with_gradient is not None and torch.is_grad_enabled():
-            value, run.gradient = self._with_gradient(*args)
-            return value
-        return self.function(*args)
+        return [*args, *(_read(a, run) for a in self._rows)]
+
+    def entry(self, run: Run) -> Entry | None:
+        """The short way in for inputs of the very shapes of a run's; there is none for own noise.
+
+        Its arguments are those that a call would have made, with all noise drawn.
+        """
+        if any(own for *_, own in self._noise):
+            return None
+        text = EntryText()
+        text.expect(run.data, run.batch_n)
+        for owner, key, thing in self._same:
+            text.keep(owner, key, thing)
+        for tensor, version in self._versions:
+            text.terms += [f"{name}._version == {version}" for name in text.bind(tensor)]
+        if self._hooks:
+            text.terms += [f"not any({name})" for name in text.bind(self._hooks)]
+        text.arguments += [text.inputs[name] for name in self.source.inputs]
+        for _, make, axes, event, like, _ in self._noise:
+            text.draw(make, (*(_read(a, run) for a in axes), *event), like)
+        text.arguments += [str(_read(a, run)) for a in self._rows]
+        found: Entry = made(text.written(), tuple(text.bound))
+        return found
+
+    def run(self, args: Sequence[Any], generator: Generator, batch_n: int | None) -> Run:
+        """The run of an entry's arguments."""
+        names = self.source.inputs
+        run = Run(self.program, dict(zip(names, args, strict=False)), None, generator, batch_n)
+        run.drawn = dict(zip(self._drawn, args[len(names) :], strict=False))
+        run.step, run.args = self, args
+        return run
 
 
 def _size(axis: Any, carriers: dict[Any, tuple[str, int]]) -> Any:
