@@ -32,6 +32,7 @@ from ancestral.runtime.compiled import GRADIENT
 
 REQUIRES_GRAD = operator.attrgetter("requires_grad")
 
+
 class Model:
     """Trains the parameters of laws to minimise a loss.
 
