@@ -122,7 +122,7 @@ class LossFunction:
                     self.check_gradients(step.program.scalars)
                 try:
                     return step.function(*args)
-                except RuntimeError as error:
+                except (RuntimeError, ValueError) as error:
                     name_error(step.run(args, generator, batch_n), error)
                     raise
         run, watch = self.prepare(x_dict, generator, noise, batch_n, scalars)
@@ -236,13 +236,13 @@ def execute(run: Run, watch: Watch | None) -> Tensor:
         if run.keep is not None:
             run.keep(run)
         return value
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         if watch is None:
             name_error(run, error)
         raise
 
 
-def name_error(run: Run, error: RuntimeError) -> None:
+def name_error(run: Run, error: Exception) -> None:
     """Raise in an error's place if a term, a variable or a row is at fault."""
     if not isinstance(error, (AncestralError, torch.OutOfMemoryError)):
         explain(run)
