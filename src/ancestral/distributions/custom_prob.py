@@ -3,10 +3,12 @@ r"""Laws given by a log density alone, which need not be normalised: energies, k
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ancestral.core.errors import ParameterError, ShapeError
 from ancestral.distributions.law import Law, Params
+from ancestral.distributions.normal import HALF_LOG_TWO_PI
 
 
 class CustomProb(Law):
@@ -34,6 +36,8 @@ class CustomProb(Law):
         tensor([-0.0000, -4.5000])
     """
 
+    composite = True
+
     def __init__(
         self,
         log_prob_fn: Callable[..., Tensor],
@@ -57,14 +61,39 @@ class CustomProb(Law):
 
     @classmethod
     def examples(cls) -> list[dict[str, Any]]:
-        """None of constants: it is given by a function, and not drawn from."""
-        return []
+        """Two bent normal laws, whose log density is a module; one has a condition."""
+        return [
+            {"log_prob_fn": _Bent(0.6), "features_shape": [2]},
+            {
+                "log_prob_fn": _Bent(-0.3),
+                "features_shape": [2],
+                "cond_var": ["y"],
+                "given": {"y": torch.tensor([[0.4, -0.9]])},
+            },
+        ]
 
     def params(self, conditions: Sequence[Tensor]) -> Params:
         """It has none."""
         raise ParameterError(
             f"{self.prob_text} is given by its log density: it has no parameters."
         )
+
+
+class _Bent(nn.Module):
+    r"""The log density of the examples, :math:`z_1 \sim N(m, 1)`, :math:`z_2 \sim N(b z_1^2, 1)`,
+    with the mean of a condition as m.
+    """
+
+    def __init__(self, bend: float) -> None:
+        super().__init__()
+        self.bend = nn.Parameter(torch.tensor(bend))
+
+    def forward(self, z: Tensor, *given: Tensor) -> Tensor:
+        """One number for each entry, of which the sum is the log density."""
+        first, second = z.unbind(-1)
+        mean = given[0].mean(-1) if given else 0.0
+        away = torch.stack([first - mean, second - self.bend * first.square()], -1)
+        return -0.5 * away.square() - HALF_LOG_TWO_PI
 
 
 class _PerRow(nn.Module):

@@ -246,10 +246,11 @@ def entropy(
                 f"H[{dist.prob_text}]: the entropy of {factor.text} depends on {listing(drawn)}, "
                 "which is drawn. Write Entropy(law).eval(...) for a Monte Carlo estimate."
             )
+        move = moment_move(factor.law, "entropy_of")
         conditions = [values[c] for c in factor.cond_var]
         params = params_of(factor, conditions)
         found = layout(factor, params, _rows(conditions))
-        out = moment_move(factor.law, "entropy_of")(**params)
+        out = move(**params)
         out = as_tensor_like(factor.law, params, out)
         out = out.expand(*found.rows, *found.event[: found.summed])
         terms.append(

@@ -112,7 +112,7 @@ class GaussianProcess(MultivariateNormal):
             {
                 "kernel": Matern(nu=1.5, lengthscale=0.5, variance=2.0),
                 "inputs": x,
-                "noise_variance": 0.1,
+                "noise_variance": nn.Parameter(torch.tensor(0.1)),
                 "mean": 0.7,
             },
         ]
@@ -228,8 +228,17 @@ class ConditionedProcess(GaussianProcess):
 
     @classmethod
     def examples(cls) -> list[dict[str, Any]]:
-        """None: it comes with a process."""
-        return []
+        """A process after one observation, at two inputs, of which one is near to it."""
+        seen, at = torch.tensor([[0.3, 0.1]]), torch.tensor([[0.2, 0.1], [-0.8, 0.5]])
+        return [
+            {
+                "process": GaussianProcess(**e),
+                "x": seen.double(),
+                "y": torch.tensor([y]).double(),
+                "at": at.double(),
+            }
+            for e, y in zip(GaussianProcess.examples(), (0.4, -1.1), strict=True)
+        ]
 
     def moments_at(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and covariance given the observations."""

@@ -7,6 +7,7 @@ marginal takes it: expectations, products, renaming.
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ancestral.core.errors import ParameterError
@@ -70,6 +71,36 @@ class Implicit(Joint):
         super().__init__(
             (*generator.factors, *noise.factors), tuple(noise.var), name, (x, *noise.var)
         )
+
+    @classmethod
+    def examples(cls) -> list[dict[str, Any]]:
+        """A generator of two entries; one with a condition, and noise that is trained."""
+        noise = Normal(loc=nn.Parameter(torch.tensor([0.3, -0.2])), scale=0.5, var=["e"])
+        return [
+            {"net": _generator(2, 3), "noise": [2]},
+            {"net": _Sum(_generator(2, 3), _generator(3, 3)), "cond_var": ["y"], "noise": noise},
+        ]
+
+
+def _generator(inputs: int, outputs: int) -> nn.Module:
+    """A network of the examples, with weights that are always the same."""
+    layer = nn.Linear(inputs, outputs)
+    with torch.no_grad():
+        for weight in layer.parameters():
+            weight.copy_(torch.linspace(-0.9, 1.1, weight.numel()).reshape(weight.shape))
+    return nn.Sequential(layer, nn.Tanh())
+
+
+class _Sum(nn.Module):
+    """The sum of a network of noise and one of a condition."""
+
+    def __init__(self, *nets: nn.Module) -> None:
+        super().__init__()
+        self.nets = nn.ModuleList(nets)
+
+    def forward(self, *given: Tensor) -> Tensor:
+        first, second = (net(x) for net, x in zip(self.nets, given, strict=True))
+        return first + second
 
 
 class _InOrder(nn.Module):

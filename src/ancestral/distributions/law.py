@@ -390,7 +390,8 @@ class Law(Distribution):
         """Arguments of the constructor that the contract checks try: three components each.
 
         By default they are made from ``domains``, one set for each of :attr:`ways`. A family
-        whose parameters depend on each other, or that has options, writes its own.
+        whose parameters depend on each other, or that has options, writes its own; of a law with
+        conditions ``given`` is a dict of their values, one row each.
         """
         ways = cls.parametrisations or (tuple(cls.domains),)
         return [examples(cls.domains, way, cls.cores, cls.param_dims) for way in ways]

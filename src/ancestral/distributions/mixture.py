@@ -191,6 +191,8 @@ class Responsibility(Categorical):
                 [0.1192, 0.8808]])
     """
 
+    composite = True
+
     def __init__(
         self, mixture: Law, var: str | Iterable[str], name: str, *, onehot: bool = True
     ) -> None:
@@ -199,8 +201,14 @@ class Responsibility(Categorical):
 
     @classmethod
     def examples(cls) -> list[dict[str, Any]]:
-        """None: it comes with a mixture."""
-        return []
+        """The components of two vectors, whose entries are mixtures of two."""
+        loc, given = torch.tensor([[-1.0, 0.8], [0.3, 0.2]]), {"x": torch.tensor([[0.1, -0.7]])}
+        weights = torch.tensor([[0.3, 0.7], [0.6, 0.4]])
+        mixtures = [
+            LogisticMixture(weights=weights, loc=loc, scale=0.6),
+            LogisticMixture(weight_logits=weights.roll(1), loc=2.0 * loc, scale=0.9),
+        ]
+        return [{"mixture": p, "var": ["k"], "name": "q", "given": given} for p in mixtures]
 
     def forward(self, **conditions: Tensor) -> Params:
         """The joint log densities of value and component."""

@@ -9,11 +9,15 @@ integral without a closed form.
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from ancestral.core.errors import DensityError, ShapeError, VariableError, did_you_mean
 from ancestral.core.names import listing
+from ancestral.distributions.bernoulli import Bernoulli
 from ancestral.distributions.beta import Beta
+from ancestral.distributions.binomial import Binomial
+from ancestral.distributions.categorical import Categorical
 from ancestral.distributions.conjugate import Conjugate, conjugate
 from ancestral.distributions.dirichlet import Dirichlet
 from ancestral.distributions.eager import like, params_of
@@ -22,8 +26,11 @@ from ancestral.distributions.formula import Atom, Formula, Term
 from ancestral.distributions.gamma import Gamma
 from ancestral.distributions.gamma_function import result_like
 from ancestral.distributions.law import Law, Params
+from ancestral.distributions.log_normal import LogNormal
+from ancestral.distributions.multinomial import Multinomial
 from ancestral.distributions.multivariate_normal import MultivariateNormal
 from ancestral.distributions.normal import Normal
+from ancestral.distributions.poisson import Poisson
 
 if TYPE_CHECKING:
     from ancestral.distributions.joint import Joint
@@ -61,8 +68,9 @@ class Posterior(Law):
 
     @classmethod
     def examples(cls) -> list[dict[str, Any]]:
-        """None: it comes with a joint law."""
-        return []
+        """Priors of the family after an observation by each of two likelihoods."""
+        prior = next((family for family, made in FAMILIES.items() if issubclass(cls, made)), None)
+        return [] if prior is None else [_example(prior, *e) for e in _observations(prior)]
 
     def _check_axes(self) -> None:
         x, z = self._observed.law, self._prior.law
@@ -234,3 +242,35 @@ def _rule(observed: Factor, prior: Factor, latent: str) -> Conjugate:
         "or learn a law q with E(q, p.log_prob() - q.log_prob()). `python -m "
         "ancestral.distributions.kl` lists the pairs."
     )
+
+
+def _example(prior: type[Law], likelihood: Law, x: Sequence[object]) -> dict[str, Any]:
+    """Arguments of a posterior, and the observation."""
+    make: Any = prior
+    z = make(**prior.examples()[0], var=["z"]).factors[0]
+    observed = likelihood.factors[0]
+    given = {"x": torch.tensor([x], dtype=torch.float64)}
+    rule = _rule(observed, z, "z")
+    return {"observed": observed, "prior": z, "rule": rule, "name": "q", "given": given}
+
+
+def _observations(prior: type[Law]) -> list[tuple[Law, Sequence[object]]]:
+    """Likelihoods and what they drew, of priors of three components."""
+    of: dict[str, Any] = {"var": ["x"], "cond_var": ["z"]}
+    if prior is Beta:
+        return [(Bernoulli(probs="z", **of), [1, 0, 1]),
+                (Binomial(probs="z", total_count=7.0, **of), [3, 0, 7])]  # fmt: skip
+    if prior is Gamma:
+        return [(Poisson(rate="z", **of), [2, 0, 5]),
+                (Gamma(rate="z", concentration=1.7, **of), [0.4, 1.3, 2.0])]  # fmt: skip
+    if prior is Dirichlet:
+        return [(Categorical(probs="z", **of), [[1, 0, 0], [0, 0, 1], [0, 1, 0]]),
+                (Multinomial(probs="z", total_count=2.0, **of),
+                 [[1, 1, 0], [0, 2, 0], [1, 0, 1]])]  # fmt: skip
+    if prior is Normal:
+        return [(Normal(loc="z", scale=0.7, **of), [0.4, -1.0, 2.0]),
+                (LogNormal(loc="z", scale=0.9, **of), [0.4, 1.3, 2.0])]  # fmt: skip
+    spread = torch.tensor([[0.5, 0.1], [0.1, 0.3]], dtype=torch.float64)
+    shape = {**of, "features_shape": [3, 2]}
+    return [(MultivariateNormal(loc="z", covariance_matrix=c * spread, **shape),
+             [[0.3, -1.0], [0.2, 0.7], [-0.4, 0.1]]) for c in (1.0, 2.0)]  # fmt: skip

@@ -134,6 +134,15 @@ class ProductOfNormal(OfExperts, Normal):
         return [
             {"experts": [one, two]},
             {"experts": [one], "prior": prior, "weight_modalities": [0.7]},
+            {
+                "experts": [_seeing("u", 2), _seeing("v", 3)],
+                "mask": "s",
+                "given": {
+                    "u": torch.tensor([[0.7, -0.4]]),
+                    "v": torch.tensor([[-0.2, 0.5, 1.1]]),
+                    "s": torch.tensor([[1.0, 1.0]]),
+                },
+            },
         ]
 
     def forward(self, **conditions: Tensor) -> Params:
@@ -221,8 +230,13 @@ class ElementWiseProductOfNormal(Normal):
 
     @classmethod
     def examples(cls) -> list[dict[str, Any]]:
-        """None: it has a condition."""
-        return []
+        """A network of two attributes, of which one is missing; all of them by a mask."""
+        x, mask = torch.tensor([[0.7, 0.0]]), torch.tensor([[1.0, 1.0]])
+        expert = _seeing("u", 2)
+        return [
+            {"p": expert, "prior": _expert(0.1, 2.0), "given": {"u": x}},
+            {"p": expert, "mask": "s", "given": {"u": x, "s": mask}},
+        ]
 
     def forward(self, **conditions: Tensor) -> Params:
         """The parameters of the product over entries, in one pass of the network."""
@@ -280,3 +294,12 @@ def _expert(loc: float, scale: float) -> Normal:
     """An expert of the examples."""
     steps = torch.linspace(0.0, 1.0, 3, dtype=torch.float64)
     return Normal(loc=loc + steps, scale=scale + 0.2 * steps)
+
+
+def _seeing(name: str, inputs: int) -> Normal:
+    """An expert of the examples that sees a condition through a network, always the same."""
+    net = torch.nn.Linear(inputs, 6)
+    with torch.no_grad():
+        for weight in net.parameters():
+            weight.copy_(torch.linspace(-0.8, 1.0, weight.numel()).reshape(weight.shape).sin())
+    return Normal(cond_var=[name], features_shape=[3], net=net)

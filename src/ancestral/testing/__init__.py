@@ -19,10 +19,10 @@ from typing import Any
 import torch
 
 from ancestral.bijections import Bijection
-from ancestral.distributions import Law
-from ancestral.testing import axes, density, gradients, objects
+from ancestral.distributions import Distribution
+from ancestral.testing import axes, density, gradients, objects, parts
 from ancestral.testing.bijections import BIJECTION_CHECKS, BijectionCase
-from ancestral.testing.case import Check, LawCase
+from ancestral.testing.case import Check, LawCase, cases_of
 
 __all__ = [
     "BIJECTION_CHECKS",
@@ -30,18 +30,20 @@ __all__ = [
     "BijectionCase",
     "Check",
     "LawCase",
+    "cases_of",
     "check_bijection",
     "check_distribution",
 ]
 
 LAW_CHECKS: Mapping[str, Check] = {
     check.name: check
-    for check in (*density.CHECKS, *gradients.CHECKS, *axes.CHECKS, *objects.CHECKS)
+    for module in (density, gradients, parts, axes, objects)
+    for check in module.CHECKS
 }
 
 
 def check_distribution(
-    family: type[Law],
+    family: type[Distribution],
     examples: Iterable[Mapping[str, Any]] | None = None,
     only: Iterable[str] | None = None,
 ) -> list[str]:
@@ -49,7 +51,9 @@ def check_distribution(
 
     Args:
         family: The class.
-        examples: Arguments of its constructor to try; ``family.examples()`` if not given.
+        examples: Arguments of its constructor to try; ``family.examples()`` if not given. Of a law
+            with conditions ``given`` has their values, one row each; of laws that are made from
+            laws there are two or more, of values of one shape.
         only: Names of the checks to run; all of ``LAW_CHECKS`` if not given.
 
     Returns:
@@ -65,8 +69,7 @@ def check_distribution(
     """
     names = list(LAW_CHECKS if only is None else only)
     run: dict[str, None] = {}
-    for example in family.examples() if examples is None else examples:
-        case = LawCase(family, example)
+    for case in cases_of(family, examples):
         for name in names:
             check = LAW_CHECKS[name]
             if not check.applies(case):

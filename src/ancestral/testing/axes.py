@@ -10,7 +10,7 @@ from ancestral.testing.case import (
     Check,
     LawCase,
     close,
-    has_density,
+    has_density_and_draws,
     has_parameters,
     require,
     same,
@@ -112,16 +112,18 @@ def _beside_network(case: LawCase) -> dict[str, Any]:
 
 def _has_split(case: LawCase) -> bool:
     """Laws with parameters from equal parts of one tensor."""
+    if not has_parameters(case):
+        return False
     plain = case.family.split_output is Law.split_output
     ways = case.family.parametrisations or (tuple(case.family.domains),)
     fits = any(
         set(case.family.split) <= set(w) <= {*case.family.split, *case.params} for w in ways
     )
-    return has_parameters(case) and bool(case.family.split) and plain and fits
+    return bool(case.family.split) and plain and fits
 
 
 CHECKS = (
-    Check(axes_of_constants, has_density),
+    Check(axes_of_constants, has_density_and_draws),
     Check(axes_of_rows, has_parameters),
     Check(
         axes_of_features_shape, lambda case: has_parameters(case) and case.family.param_dims == 0

@@ -13,9 +13,12 @@ from ancestral.testing.case import (
     FALSE_ALARM,
     Check,
     LawCase,
+    cases_of,
     close,
     has_density,
+    has_density_and_draws,
     has_distribution_function,
+    has_move,
     require,
 )
 from ancestral.testing.integral import Integral
@@ -118,7 +121,7 @@ def draws_follow_the_density(case: LawCase) -> None:
     """
     law = case.law(torch.float32)
     x = law.sample(batch_n=DRAWS)[law.var[0]].double()
-    integral = Integral(case.law(), across=61)  # fewer do not resolve the waves
+    integral = Integral(case.law(), points="waves")
     if integral.discrete:
         hits = (x[:, None] == integral.x[None]).flatten(2).all(-1)
         require(hits.any(1).all(), "a draw is not among the values of the law")
@@ -216,9 +219,9 @@ def _relatives(case: LawCase) -> list[LawCase]:
         if other.param_dims != mine.param_dims:
             continue  # its examples have other event shapes
         if not issubclass(mine, other):
-            found += [LawCase(other, example) for example in other.examples()]
+            found += cases_of(other)
         elif issubclass(case.family, other):
-            found += [LawCase(other, e) for e in other.examples() if set(e) != set(case.arguments)]
+            found += [c for c in cases_of(other) if set(c.arguments) != set(case.arguments)]
     return [c for c in found if c.options == case.options]
 
 
@@ -227,7 +230,7 @@ def divergences_are_integrals(case: LawCase) -> None:
     q, integral = case.law(), Integral(case.law())
     log_q = integral.log_density(q)
     for other in _relatives(case):
-        p = other.other().build(name="p2")
+        p = other.other().law(name="p2")
         found = KullbackLeibler(q, p).eval()
         wanted = integral.mean(log_q - integral.log_density(p)).sum()
         close(found, wanted, f"KL[q || {other}]")
@@ -243,7 +246,7 @@ def closed_forms_are_means(case: LawCase) -> None:
     An error of 3.5 % of the standard deviation of log q - log p would be detected.
     """
     q = case.law()
-    p = case.other().build(name="p2")
+    p = case.other().law(name="p2")
     x = q.sample(batch_n=DRAWS)
     log_q = q.get_log_prob(x)
     forms = [("entropy", Entropy(q).eval(), -log_q)] if closed_entropy(q) is not None else []
@@ -255,6 +258,13 @@ def closed_forms_are_means(case: LawCase) -> None:
             (found - sampled.mean()).abs() < error,
             f"{what} is {found:.6f}, but {sampled.mean():.6f} +- {error:.6f} by draws",
         )
+
+
+def _has_moment(case: LawCase) -> bool:
+    law = case.law() if has_density(case) else None
+    return law is not None and any(
+        has_move(law, which) for which in ("mean_of", "variance_of", "entropy_of")
+    )
 
 
 def _has_divergence(case: LawCase) -> bool:
@@ -269,8 +279,8 @@ CHECKS = (
     Check(density_integrates_to_one, has_density),
     Check(distribution_functions_are_integrals, has_distribution_function),
     Check(distribution_functions_reach_both_ends, has_distribution_function),
-    Check(moments_are_integrals, has_density),
-    Check(draws_follow_the_density, has_density),
+    Check(moments_are_integrals, _has_moment),
+    Check(draws_follow_the_density, has_density_and_draws),
     Check(divergences_are_integrals, _has_divergence),
     Check(closed_forms_are_means, _has_closed_form),
 )

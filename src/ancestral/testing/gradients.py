@@ -28,6 +28,7 @@ from ancestral.testing.case import (
     has_values,
     require,
     same,
+    slopes,
 )
 from ancestral.testing.integral import Integral
 
@@ -84,7 +85,7 @@ def derivatives_of_draws_are_implicit(case: LawCase) -> None:
     theta = {k: v.expand(50, *v.shape).clone().requires_grad_() for k, v in case.params.items()}
     fixed = {k: v.detach() for k, v in theta.items()}
     z = law.moves.draw(_noise(law, fixed), **theta)
-    found, at = _slopes(z.sum(), theta), z.detach()
+    found, at = slopes(z.sum(), theta), z.detach()
     density = law.moves.log_density(at, **fixed).exp()
     for (name, value), slope in zip(fixed.items(), found, strict=True):
         ranks = [
@@ -129,7 +130,7 @@ def gradient_of_draws(case: LawCase) -> None:
         mass = mass.reshape(mass.shape + (1,) * (integral.x.dim() - mass.dim()))
         means = ((f(integral.x) * mass).sum(0), (f(integral.x) ** 2 * mass).sum(0))
     for power, moment in enumerate(means, 1):
-        found, exact = _slopes((f(x) ** power).sum(), given), _slopes(moment.sum(), theta)
+        found, exact = slopes((f(x) ** power).sum(), given), slopes(moment.sum(), theta)
         for name, one, wanted in zip(theta, found, exact, strict=True):
             error = 5 * one.std(0) / DRAWS**0.5 + 1e-9
             require(
@@ -138,14 +139,6 @@ def gradient_of_draws(case: LawCase) -> None:
                 f"{wanted.tolist()} +- {error.tolist()}",
             )
     return None
-
-
-def _slopes(value: Tensor, theta: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
-    """The derivatives of a number, zero where it does not depend on a tensor."""
-    if not value.requires_grad:
-        return tuple(torch.zeros_like(t) for t in theta.values())
-    tensors = list(theta.values())
-    return torch.autograd.grad(value, tensors, retain_graph=True, materialize_grads=True)
 
 
 def _refuses_gradient(case: LawCase) -> None:
@@ -174,7 +167,7 @@ def extreme_parameters_are_finite(case: LawCase) -> None:
         x = case.law().moves.draw(noise, **dict(choice))
         single = _far_out(case, dict(choice), noise, x)
         double = _far_out(case, {k: v.double() for k, v in choice}, noise, x)
-        for what, (value, slopes) in single.items():
+        for what, (value, found) in single.items():
             exact, exact_slopes = double[what]
             told = f"{what} at {[(k, v.tolist()) for k, v in choice]}"
             undefined = exact.isnan() if what in ("mean", "variance") else None
@@ -182,7 +175,7 @@ def extreme_parameters_are_finite(case: LawCase) -> None:
                 require((value.isnan() == undefined).all(), f"{told} is {value.tolist()}")
                 continue
             require(_is_finite(value, exact), f"{told} is {value.tolist()}")
-            for slope, wanted in zip(slopes, exact_slopes, strict=True):
+            for slope, wanted in zip(found, exact_slopes, strict=True):
                 require(_is_finite(slope, wanted), f"the gradient of {told} is {slope.tolist()}")
 
 
@@ -232,7 +225,7 @@ def _far_out(
     for form in [moves.closed_kl[f] for f in moves.__mro__ if f in moves.closed_kl]:
         found["KL to the middle"] = form(params, middle)
         found["KL from the middle"] = form(middle, params)
-    return {k: (v.detach(), _slopes(v.sum(), params)) for k, v in found.items()}
+    return {k: (v.detach(), slopes(v.sum(), params)) for k, v in found.items()}
 
 
 def certain_outcomes(case: LawCase) -> None:

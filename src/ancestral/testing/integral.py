@@ -13,9 +13,11 @@ from ancestral.testing.panels import masses
 Map = Callable[[Tensor], Tensor]
 Shape = tuple[int, ...]
 
-GRID = torch.linspace(-60.0, 60.0, 120_001, dtype=torch.float64)
-PLANE = torch.linspace(-60.0, 60.0, 201, dtype=torch.float64)
-ACROSS = 49  # points along each of three coordinates
+POINTS = {  # along one coordinate, and along each of two and of three
+    "exact": (120_001, 201, 49),
+    "waves": (120_001, 401, 61),
+    "coarse": (6_001, 201, 49),
+}
 MOST = 2**16  # values of a countable law
 TAIL = 1e-12  # probability of those that are left out
 
@@ -32,15 +34,17 @@ class Integral:
 
     Args:
         law: The law.
-        across: Points along each of three coordinates; of one or two there are always many.
+        points: ``exact``, or ``waves`` if functions of vectors that oscillate are integrated,
+            which needs more points; ``coarse`` where an error of 1e-4 does no harm.
     """
 
-    def __init__(self, law: Law, *, across: int = ACROSS) -> None:
-        self.params, self._across = law.params(()), across
+    def __init__(self, law: Law, *, points: str = "exact") -> None:
+        self.params = law.params(())
+        self._grids = [torch.linspace(-60.0, 60.0, n, dtype=torch.float64) for n in POINTS[points]]
         moves, dtype = law.moves, torch.float64
         shapes = {k: tuple(v.shape) for k, v in self.params.items() if isinstance(v, Tensor)}
         span = torch.broadcast_shapes(*(spanned(moves, k, s) for k, s in shapes.items()))
-        event = moves.value_shape(tuple(span))
+        event = tuple(law.features_shape)
         self.discrete = hasattr(moves, "values")
         self.countable, self.core = self.discrete, moves.value_dims
         support = law.support(self.params)
@@ -75,8 +79,9 @@ class Integral:
     def _line(self, law: Law, onto: Map | None, event: Shape) -> None:
         if onto is None:
             raise AssertionError(f"no map onto the support of {law.prob_text}: give it of_real")
-        points, slope = _sloped(onto, self._spread(GRID, event))
-        self.cells = slope * (GRID[1] - GRID[0])
+        grid = self._grids[0]
+        points, slope = _sloped(onto, self._spread(grid, event))
+        self.cells = slope * (grid[1] - grid[0])
         inner = self.cells > 0  # where the map has saturated, the last value before it stands
         low = torch.where(inner, points, torch.inf).amin(0)
         high = torch.where(inner, points, -torch.inf).amax(0)
@@ -91,8 +96,7 @@ class Integral:
                 f"{law.prob_text}: vectors are integrated over up to three coordinates: give its "
                 "support a chart, and examples of shorter vectors"
             )
-        space = torch.linspace(-60.0, 60.0, self._across, dtype=torch.float64)
-        line = (GRID, PLANE, space)[size - 1]
+        line = self._grids[size - 1]
         axes = torch.meshgrid(*[line] * size, indexing="ij")
         points, log_cell = chart(torch.stack(axes, -1).reshape(-1, size))
         points = points.reshape(len(points), *event[len(event) - self.core :])
