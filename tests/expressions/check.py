@@ -12,7 +12,7 @@ from tests.expressions import build
 from tests.expressions.generate import Case
 from tests.expressions.world import SCALARS, World, world
 from tests.oracles.expressions import Evaluation
-from tests.oracles.sharing import UnspecifiedError
+from tests.oracles.plain import UnspecifiedError
 
 TOLERANCE = 1e-9
 STEP = 1e-7  # of the perturbation that estimates the condition number

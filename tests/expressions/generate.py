@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tests.expressions.world import KINDS, REAL, SCALARS, World, base, twin, world
-from tests.oracles.sharing import children, free, visible
+from tests.oracles.plain import children, free, visible
 
 Expr = tuple[Any, ...]
 PER_WORLD = 50

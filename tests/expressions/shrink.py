@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from tests.expressions.generate import Case, drawn_factors
-from tests.oracles.sharing import children
+from tests.oracles.plain import children
 
 Expr = tuple[Any, ...]
 LIMIT = 400  # attempts

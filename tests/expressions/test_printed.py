@@ -24,9 +24,10 @@ from tests.expressions import build
 from tests.expressions.generate import Case, case, drawn_factors
 from tests.expressions.run import double_precision
 from tests.expressions.world import SCALARS, Maker, World, world
+from tests.oracles.exact import Exact
 from tests.oracles.expressions import Evaluation
-from tests.oracles.sharing import UnspecifiedError, children
-from tests.oracles.text import Exact, Reader
+from tests.oracles.plain import UnspecifiedError, children
+from tests.oracles.reader import Reader
 
 Patch = pytest.MonkeyPatch
 FOUND = 5.0  # standard errors

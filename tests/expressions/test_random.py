@@ -13,7 +13,7 @@ import pytest
 from tests.expressions.generate import PER_WORLD, case, depth
 from tests.expressions.run import double_precision, failures
 from tests.expressions.world import world
-from tests.oracles.sharing import children
+from tests.oracles.plain import children
 
 EXPRESSIONS = 10_000
 SLOW = 100_000

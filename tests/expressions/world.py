@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import ancestral.distributions as ad
 from ancestral.losses import Function
-from tests.oracles.sharing import children
+from tests.oracles.plain import children
 
 REAL = ("x", "z", "w", "h")
 KINDS = {**dict.fromkeys(REAL, "real"), "b": "binary", "y": "onehot", "c": "index"}

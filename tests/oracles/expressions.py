@@ -14,19 +14,8 @@ import torch
 from torch import Tensor
 
 from tests.oracles import laws as formulas
-from tests.oracles.sharing import (
-    Axis,
-    Draw,
-    Expr,
-    Laws,
-    Path,
-    Sharing,
-    UnspecifiedError,
-    children,
-    free,
-    in_memory,
-    spelled,
-)
+from tests.oracles.plain import Expr, Laws, Path, UnspecifiedError, children, free, spelled
+from tests.oracles.sharing import Axis, Draw, Sharing, in_memory
 
 
 @dataclass(frozen=True)
@@ -60,7 +49,7 @@ class Evaluation:
     """One expression, prepared: its draws are known; it can be evaluated at any weights.
 
     Args:
-        root: The expression, as :mod:`tests.oracles.sharing` describes it.
+        root: The expression, as :mod:`tests.oracles.plain` describes it.
         laws: The elementary laws.
         functions: Functions by key.
         plans: Estimators by elementary law.
