@@ -39,7 +39,8 @@ def test_taken_by_a_batch_like_the_last_one():
     f = vae()[2].function()
     assert not fits(f, {"x": X})
     f({"x": X})
-    assert fits(f, {"x": X}) and fits(f, {"x": 1.0 - X, "unused": None})
+    assert fits(f, {"x": X})
+    assert fits(f, {"x": 1.0 - X, "unused": None})
 
 
 @pytest.mark.parametrize(
@@ -54,9 +55,12 @@ def test_not_taken_by_another_kind(data):
 def test_not_taken_for_another_number_of_rows():
     f = E(PRIOR, PRIOR.log_prob()).function()
     f(batch_n=3)
-    assert fits(f, None, batch_n=3) and not fits(f, None, batch_n=4) and not fits(f, None)
+    assert fits(f, None, batch_n=3)
+    assert not fits(f, None, batch_n=4)
+    assert not fits(f, None)
     f(batch_n=5)
-    assert fits(f, None, batch_n=5) and not fits(f, None, batch_n=3)
+    assert fits(f, None, batch_n=5)
+    assert not fits(f, None, batch_n=3)
 
 
 def another_network(q, p):
@@ -87,7 +91,7 @@ def test_not_taken_once_a_constant_has_changed():
 
 
 def test_both_ways_draw_the_same_noise():
-    q, _, loss = vae()
+    _, _, loss = vae()
     f, told = loss.function(), []
     for short in (False, True):
         f({"x": X})
@@ -121,7 +125,7 @@ def test_what_is_amiss_is_said_as_before(data, error):
 
 
 def test_an_error_inside_of_the_step_names_its_term():
-    q, p, loss = vae()
+    _, p, loss = vae()
     f = loss.function()
     f({"x": X})
     p.net.weight = nn.Parameter(torch.zeros(5, 2))
