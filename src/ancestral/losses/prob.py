@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ancestral.core.errors import DensityError, OptionError, VariableError
 from ancestral.core.names import listing
@@ -133,7 +133,32 @@ def _check_pair(symbol: str, q: Distribution, p: Distribution) -> None:
 
 
 @dataclass(frozen=True, eq=False, repr=False, init=False)
-class KullbackLeibler(Node):
+class Comparison(Node):
+    """The base of divergences: two laws over the same variables; the first is drawn from."""
+
+    symbol: ClassVar[str]
+    q: Distribution
+    p: Distribution
+    analytical: bool
+    draws: int | None
+
+    def __init__(
+        self,
+        q: Distribution,
+        p: Distribution,
+        *,
+        analytical: bool = True,
+        sample_shape: int | Sequence[int] | None = None,
+    ) -> None:
+        _check_pair(self.symbol, q, p)
+        object.__setattr__(self, "q", q)
+        object.__setattr__(self, "p", p)
+        object.__setattr__(self, "analytical", analytical)
+        object.__setattr__(self, "draws", _draws(sample_shape))
+
+
+@dataclass(frozen=True, eq=False, repr=False, init=False)
+class KullbackLeibler(Comparison):
     r"""The Kullback-Leibler divergence :math:`KL[q\|p] = E_q[\log q - \log p]`, in nats.
 
     Of elementary laws the closed form is used where one is registered, else Monte Carlo; joint
@@ -153,28 +178,11 @@ class KullbackLeibler(Node):
         tensor(0.5000)
     """
 
-    q: Distribution
-    p: Distribution
-    analytical: bool
-    draws: int | None
-
-    def __init__(
-        self,
-        q: Distribution,
-        p: Distribution,
-        *,
-        analytical: bool = True,
-        sample_shape: int | Sequence[int] | None = None,
-    ) -> None:
-        _check_pair("KL", q, p)
-        object.__setattr__(self, "q", q)
-        object.__setattr__(self, "p", p)
-        object.__setattr__(self, "analytical", analytical)
-        object.__setattr__(self, "draws", _draws(sample_shape))
+    symbol = "KL"
 
 
 @dataclass(frozen=True, eq=False, repr=False, init=False)
-class CrossEntropy(Node):
+class CrossEntropy(Comparison):
     r"""The cross-entropy :math:`-E_q[\log p] = KL[q\|p] + H[q]`, in nats.
 
     Args:
@@ -184,24 +192,7 @@ class CrossEntropy(Node):
         sample_shape: How many draws estimate it where there is no closed form.
     """
 
-    q: Distribution
-    p: Distribution
-    analytical: bool
-    draws: int | None
-
-    def __init__(
-        self,
-        q: Distribution,
-        p: Distribution,
-        *,
-        analytical: bool = True,
-        sample_shape: int | Sequence[int] | None = None,
-    ) -> None:
-        _check_pair("CE", q, p)
-        object.__setattr__(self, "q", q)
-        object.__setattr__(self, "p", p)
-        object.__setattr__(self, "analytical", analytical)
-        object.__setattr__(self, "draws", _draws(sample_shape))
+    symbol = "CE"
 
 
 @dataclass(frozen=True, eq=False, repr=False, init=False)
