@@ -114,3 +114,14 @@ def same(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
     return a.keys() == b.keys() and all(
         torch.equal(a[k].nan_to_num(nan=1e30), b[k].nan_to_num(nan=1e30)) for k in a
     )
+
+
+def quiet(w: Parts, **options) -> Model:
+    """A model whose loss has no noise, and which does not learn."""
+    return Model(
+        loss=KL(w.q, w.prior).mean(),
+        distributions=[w.q],
+        optimizer=torch.optim.SGD,
+        optimizer_params={"lr": 0.0},
+        **options,
+    )
