@@ -79,13 +79,14 @@ class ConditionalNormal(MultivariateNormal):
 
     @classmethod
     def examples(cls) -> list[dict[str, Any]]:
-        """One of three entries given, and two in another order."""
+        """One of three entries given, two in another order, and one by a condition."""
         lower = torch.tensor([[1.0, 0.0, 0.0], [0.6, 0.8, 0.0], [-0.3, 0.5, 1.2]])
         p = MultivariateNormal(loc=torch.tensor([0.3, -1.0, 0.7]), scale_tril=lower)
         many = MultivariateNormal(loc=torch.ones(4), precision_matrix=torch.eye(4) + 0.4)
         return [
             {"p": p, "index": [1], "value": torch.tensor([0.4])},
-            {"p": many, "index": [3, 0], "value": torch.tensor([0.2, 1.5]), "name": "q"},
+            {"p": many, "index": [3, 0], "value": torch.tensor([0.2, 1.5])},
+            {"p": p, "index": [2], "value": "y", "given": {"y": torch.tensor([[-0.7]])}},
         ]
 
     def _others(self, size: int) -> list[int]:

@@ -103,12 +103,17 @@ class MixtureModel(Law):
 
     @classmethod
     def examples(cls) -> list[dict[str, Any]]:
-        """Two normal laws, and two of different families."""
+        """Two normal laws, two of different families, and a prior with a condition."""
         two = [_example(Normal, -1.0, 0.6), _example(Normal, 1.2, 0.9)]
         prior = Categorical(var=["z"], probs=torch.tensor([0.3, 0.7], dtype=torch.float64))
         return [
             {"distributions": two, "weights": [0.4, 0.6]},
             {"distributions": [two[0], _example(Logistic, -0.8, 0.4)], "prior": prior},
+            {
+                "distributions": two,
+                "prior": Categorical(var=["z"], cond_var=["y"], logits="y"),
+                "given": {"y": torch.tensor([[0.3, -0.5]])},
+            },
         ]
 
     @property

@@ -140,12 +140,21 @@ class MixtureOfNormal(OfExperts):
 
     @classmethod
     def examples(cls) -> list[dict[str, Any]]:
-        """Two experts of two entries, and three with weights."""
+        """Two experts of two entries, three with weights, and two with conditions and a mask."""
         return [
             {"experts": [_expert(0.3, 0.8), _expert(-1.2, 0.5)]},
             {
                 "experts": [_expert(0.3, 0.8), _expert(-1.2, 0.5), _expert(1.5, 0.6)],
                 "weight_modalities": [0.2, 0.5, 0.3],
+            },
+            {
+                "experts": [_expert(0.3, "u"), _expert(-1.2, "v"), _expert(0.1, 0.9)],
+                "mask": "s",
+                "given": {
+                    "u": torch.tensor([[0.6, 0.9]]),
+                    "v": torch.tensor([[1.1, 0.4]]),
+                    "s": torch.tensor([[1.0, 1.0, 1.0]]),
+                },
             },
         ]
 
@@ -200,7 +209,8 @@ class MixtureOfNormal(OfExperts):
         return Formula(terms, self.mask is not None)
 
 
-def _expert(loc: float, scale: float) -> Normal:
-    """An expert of the examples."""
+def _expert(loc: float, scale: float | str) -> Normal:
+    """An expert of the examples, whose scale may be a condition."""
     steps = torch.linspace(0.0, 1.0, 2, dtype=torch.float64)
-    return Normal(loc=loc + steps, scale=scale + 0.2 * steps)
+    own = scale if isinstance(scale, str) else scale + 0.2 * steps
+    return Normal(cond_var=[scale] if isinstance(scale, str) else (), loc=loc + steps, scale=own)

@@ -114,7 +114,10 @@ class _Interval:
     ) -> None:
         self.moves, self.base = moves, moves.base
         self.own = {k: double(v) for k, v in own.items()}
-        low, high = torch.broadcast_tensors(double(lower), double(upper))
+        on = next((v.device for v in (lower, upper) if isinstance(v, Tensor)), None)
+        low, high = torch.broadcast_tensors(
+            double(lower).to(device=on), double(upper).to(device=on)
+        )
         if moves.counts:
             low, high = low.ceil(), high.floor()
         self.low, self.high = low, high
@@ -249,11 +252,16 @@ class Truncated(Law):
 
     @classmethod
     def examples(cls) -> list[dict[str, Any]]:
-        """A normal law on an interval, and the upper tail of a Gumbel law."""
+        """A normal law on an interval, and the upper tail of a Gumbel law from a condition on."""
         loc, scale = torch.tensor([[0.1, -2.0, 0.5], [0.8, 0.7, 0.5]], dtype=torch.float64)
         return [
             {"law": Normal(loc=loc, scale=scale), "low": -1.5, "high": 1.1},
-            {"law": Gumbel(loc=loc, scale=scale), "low": 2.5},
+            {
+                "law": Gumbel(loc=loc, scale=scale),
+                "low": "a",
+                "cond_var": ["a"],
+                "given": {"a": torch.tensor([[2.5, 1.8, -0.3]])},
+            },
         ]
 
     @property
