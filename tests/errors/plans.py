@@ -15,7 +15,7 @@ from ancestral.losses import (
     Score,
     values,
 )
-from ancestral.models import Model
+from ancestral.models import VAE, Model
 
 
 def categorical_under_pathwise(w: Any) -> None:
@@ -170,3 +170,11 @@ def backward_of_a_loss(w: Any) -> None:
 
 def module_word_of_a_model(w: Any) -> None:
     Model(loss=-w.elbo.mean()).to("cpu")
+
+
+def misspelt_option_of_a_model(w: Any) -> None:
+    Model(loss=-w.elbo.mean(), optimiser=torch.optim.Adam)
+
+
+def option_of_the_optimizer(w: Any) -> None:
+    VAE(w.q, w.p, lr=1e-3)

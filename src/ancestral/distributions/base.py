@@ -38,9 +38,7 @@ class Distribution(nn.Module):
     def __init_subclass__(cls, **options: Any) -> None:
         """Let the constructor say which word is meant where one is misspelt."""
         super().__init_subclass__(**options)
-        init = vars(cls).get("__init__")
-        if init is not None:
-            cls.__init__ = eager.names_its_words(cls.__name__, init)  # type: ignore[method-assign]
+        eager.name_words(cls)
 
     def __init__(self, name: str) -> None:
         super().__init__()

@@ -8,7 +8,7 @@ network as it is. The work is done by :mod:`ancestral.distributions.sampling` an
 
 import functools
 import inspect
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -38,25 +38,26 @@ def refuse_options(method: str, unknown: Iterable[str], known: Iterable[str]) ->
         raise OptionError(f"{method}() has no option {key!r}; {did_you_mean(key, known)}")
 
 
-def names_its_words(owner: str, init: Callable[..., None]) -> Callable[..., None]:
-    """A constructor that says which word is meant where one is misspelt.
+def name_words(cls: type) -> None:
+    """Let the constructor that a class has say which word is meant where one is misspelt.
 
-    What it takes as ``**params`` are parameters of the law; other ``**words`` are its own affair.
+    What it takes as ``**params`` are parameters of a law; other ``**words`` are its own affair.
     """
-    words = inspect.signature(init).parameters
+    init = vars(cls).get("__init__")
+    words = inspect.signature(init).parameters if init else {}
     known = [name for name, word in words.items() if word.kind is not word.VAR_KEYWORD][1:]
     is_open = "params" in words
-    if len(known) + 1 < len(words) and not is_open:
-        return init
+    if init is None or (len(known) + 1 < len(words) and not is_open):
+        return
 
     @functools.wraps(init)
-    def constructor(self: "Law", *args: Any, **given: Any) -> None:
+    def constructor(self: Any, *args: Any, **given: Any) -> None:
         every = [*known, *self.domains] if is_open else known
         unknown = [name for name in given if name not in every]
-        refuse_options(type(self).__name__ if is_open else owner, unknown, every)
+        refuse_options(type(self).__name__ if is_open else cls.__name__, unknown, every)
         init(self, *args, **given)
 
-    return constructor
+    cls.__init__ = constructor  # type: ignore[misc]
 
 
 def as_count(value: object, option: str) -> int:

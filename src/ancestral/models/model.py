@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ancestral.core.errors import OptionError, PlugInWarning, TrainingError
+from ancestral.distributions.eager import name_words
 from ancestral.losses import Node
 from ancestral.losses.scope import value_names
 from ancestral.lowering.function import LossFunction, execute
@@ -97,6 +98,11 @@ class Model:
             optimizer, parameters, optimizer_params or {}, sparse=sparse
         )
         self._check_updated()
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let the constructor say which word is meant where one is misspelt."""
+        super().__init_subclass__(**options)
+        name_words(cls)
 
     # -- the loss -------------------------------------------------------------------------------
     def set_loss(self, loss: Any, test_loss: Any = None) -> None:
@@ -360,6 +366,9 @@ class Model:
         laws = "\n".join(f"    {label(m)}" for m in trains)
         optimizer = type(self.optimizer).__name__
         return f"Model(\n  trained:\n{laws}\n  loss:\n    {self.loss}\n  optimizer: {optimizer}\n)"
+
+
+name_words(Model)
 
 
 def _limit(name: str, value: float | None) -> float | None:
