@@ -25,6 +25,7 @@ from ancestral.testing.case import has_move, is_law
 from tests.contracts.test_distributions import CASES
 from tests.distributions.test_grid import FAMILIES, TOLERANCE, build
 from tests.oracles.mp_divergences import DIVERGENCES
+from tests.oracles.mp_entropies import ENTROPIES
 from tests.oracles.mp_matrices import LAWS
 from tests.oracles.mp_vector_moments import MOMENTS
 
@@ -76,8 +77,10 @@ def compare(what: str, found: Tensor, table: Table, held: Tensor, given: Table) 
 def test_moments_are_exact(name, dtype):
     law, table = build(name), read("moments", name)
     law = Categorical() if isinstance(law, Categorical) else law  # indices have no mean
-    held, params = inputs(table, set(MOVES), dtype)
-    for what, move in MOVES.items():
+    held, params = inputs(table, {*MOVES, "entropy"}, dtype)
+    for what, move in MOVES.items() | (
+        {("entropy", "entropy_of")} if name in ENTROPIES else set()
+    ):
         found = getattr(law.moves, move)(**params)
         assert found.dtype == dtype
         compare(what, found, table, held, params)

@@ -13,6 +13,7 @@ from ancestral.distributions import (
     NegativeBinomial,
     Poisson,
     StudentT,
+    VonMises,
 )
 
 f64 = torch.float64
@@ -38,6 +39,10 @@ LAWS = {
         {"df": wide(n, -1, 10), "loc": torch.zeros(n, dtype=f64), "scale": wide(n)},
     ),
     "Laplace": lambda n: (Laplace, {"loc": torch.zeros(n, dtype=f64), "scale": wide(n)}),
+    "VonMises": lambda n: (
+        VonMises,
+        {"loc": torch.zeros(n, dtype=f64), "concentration": wide(n)},
+    ),
 }
 
 
@@ -49,6 +54,7 @@ def test_quantiles_have_their_rank(name):
     u = ranks(600)
     x = family.icdf(u, **params)
     inside = (x.abs() > 1e-290) & (x.abs() < 1e290) & (x != 1.0)
+    inside &= (name != "VonMises") | (x.abs() < torch.pi)  # where the end itself is the quantile
     log_p = family.log_density(torch.where(inside, x, 0.5), **params)
     move = torch.where(u <= 0.5, family.log_cdf(x, **params), family.log_sf(x, **params))
     wanted = torch.where(u <= 0.5, u.log(), (1 - u).log())

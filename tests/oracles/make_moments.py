@@ -3,7 +3,8 @@
 They stand in ``tests/golden/moments``, one for each law, and in ``tests/golden/divergences``, one
 for each pair of laws, as ``q-p``. As in those of densities (``make_laws``) a row has parameters,
 rounded to single precision in two rows of three and to double in the others, and by mpmath each
-entry of the mean and variance, or the divergence, with its condition number.
+entry of the mean and variance, or the divergence, with its condition number; also the entropies
+that take too long for a thousand rows.
 """
 
 import random
@@ -17,12 +18,14 @@ from mpmath import mp
 
 from tests.oracles.make_laws import STEP, exact, moved, rounded
 from tests.oracles.mp_divergences import DIVERGENCES, Divergence
+from tests.oracles.mp_entropies import ENTROPIES
 from tests.oracles.mp_laws import Draw
 from tests.oracles.mp_matrices import LAWS
 from tests.oracles.mp_vector_moments import MOMENTS
 
 FOLDER = Path(__file__).parents[1] / "golden"
 ROWS = 90  # at most: a fifth of those of the law's densities, if these are dear
+SLOW = 150
 LARGEST = sys.float_info.max  # for what no double holds; infinity is what is infinite
 
 Row = dict[str, Any]
@@ -144,12 +147,14 @@ def main(names: list[str]) -> None:
     for name, pair in MOMENTS.items():
         if not names or name in names:
             functions = dict(zip(("mean", "variance"), pair, strict=True))
+            functions |= {"entropy": ENTROPIES[name]} if name in ENTROPIES else {}
             law = LAWS[name]
+            count = SLOW if name in ENTROPIES else law.rows
 
             def draw(r: random.Random, kind: Any, params: Any = law.params) -> Row:
                 return drawn(params, r, kind)
 
-            write("moments", name, table(name, law.rows, draw, functions))
+            write("moments", name, table(name, count, draw, functions))
     for pair, found in DIVERGENCES.items():
         name = "-".join(pair)
         if not names or name in names:

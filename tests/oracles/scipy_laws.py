@@ -428,7 +428,9 @@ def Multinomial(
         return orders + special.xlogy(x, pi).sum(-1)
 
     n = total_count[..., None]
-    return Oracle(log_density, n * pi, n * pi * (1 - pi), None, lambda other: None)
+    each = zip(total_count, pi, strict=True)
+    entropy = np.array([stats.multinomial(int(m), p / p.sum()).entropy() for m, p in each])
+    return Oracle(log_density, n * pi, n * pi * (1 - pi), entropy, lambda other: None)
 
 
 def DirichletMultinomial(total_count: Array, concentration: Array) -> Oracle:
@@ -491,7 +493,9 @@ def _inflated(gate: Array, counts: Oracle) -> Oracle:
     assert mean is not None
     assert variance is not None
     spread = (1 - gate) * (variance + gate * mean**2)
-    return Oracle(log_density, (1 - gate) * mean, spread, None, lambda other: None)
+    grid = np.arange(4000).reshape(-1, *(1,) * np.ndim(mean))
+    entropy = special.entr(np.exp(log_density(grid))).sum(0)
+    return Oracle(log_density, (1 - gate) * mean, spread, entropy, lambda other: None)
 
 
 def ZeroInflatedPoisson(gate: Array, rate: Array) -> Oracle:

@@ -20,10 +20,11 @@ from ancestral.distributions.constraints import (
     whole_vector,
 )
 from ancestral.distributions.dirichlet import Dirichlet
+from ancestral.distributions.elementary import log1mexp
 from ancestral.distributions.gamma_function import double, result_like
 from ancestral.distributions.law import Law, Parameter, Params
 from ancestral.distributions.noise import as_noise, per_vector
-from ancestral.distributions.saddle_point import log_peak, log_poisson
+from ancestral.distributions.saddle_point import log_peak, log_poisson, mean_log_poisson
 
 
 class Multinomial(Law):
@@ -148,6 +149,19 @@ class Multinomial(Law):
         out = per_vector(double(total_count), pi) * pi * (1.0 - pi)
         return result_like(out, total_count, probs, logits)
 
+    @staticmethod
+    def entropy_of(total_count: Any, probs: Any = None, logits: Any = None) -> Any:
+        r""":math:`\log P(n; n) - \sum_k E\log P(x_k; n\pi_k)` with P of Poisson laws, each a sum
+        over the counts of a category that have mass.
+        """
+        log_pi = log_probabilities(_double(probs), _double(logits))
+        n = double(total_count).to(log_pi.device).detach()
+        whole = n.unsqueeze(-1) if n.dim() else n
+        log_rest = _log_rest(log_pi, _double(probs))
+        every = torch.broadcast_tensors(whole, log_pi, log_rest)
+        each = mean_log_poisson(every[0], (every[1].exp(), every[1]), (every[2].exp(), every[2]))
+        return result_like(log_peak(n) - each.sum(-1), total_count, probs, logits)
+
 
 class _Unnormalised(Law):
     """The moves of counts of any sum, without the number of their orders."""
@@ -162,6 +176,18 @@ class _Unnormalised(Law):
         log_pi = log_probabilities(probs, logits)
         # 0 * -inf would be NaN: a category that does not occur has no part in the sum
         return (x * log_pi.masked_fill(x == 0, 0.0)).sum(-1)
+
+
+def _log_rest(log_pi: Tensor, probs: Tensor | None) -> Tensor:
+    r""":math:`\log(1-\pi_k)`; from logits, of the largest by the others: 1 - pi has few digits."""
+    if probs is not None:
+        less = torch.where(probs < 1, probs, 0.0)
+        return torch.where(probs < 1, (-less).log1p(), -100.0)
+    largest = log_pi.argmax(-1, keepdim=True)
+    rest = log_pi.scatter(-1, largest, -torch.inf).logsumexp(-1, keepdim=True)
+    # the others are at most a half; for the largest a value inside stands there, unread
+    others = log1mexp(-log_pi.scatter(-1, largest, -1.0))
+    return others.scatter(-1, largest, rest.clamp(min=-1e3))
 
 
 def _double(value: Tensor | None) -> Tensor | None:

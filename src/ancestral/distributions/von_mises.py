@@ -17,6 +17,7 @@ from ancestral.distributions.noise import as_noise
 from ancestral.distributions.quadrature import integrate
 
 LOG_TWO_PI = math.log(2 * math.pi)
+STEPS = 12  # of a quantile
 _LEAN = (1 / 2, 1 / 8, 1 / 8, 25 / 128, 13 / 32, 1073 / 1024)  # of 1 - A in powers of 1/kappa
 
 
@@ -112,6 +113,14 @@ class VonMises(Law):
         return result_like(_log_below(z, double(concentration)), x, loc, concentration)
 
     @staticmethod
+    def icdf(u: Tensor, loc: Any, concentration: Any) -> Tensor:
+        """The angle within half a turn of the location that has a rank, by Newton's rule."""
+        rank, k = torch.broadcast_tensors(double(u), double(concentration))
+        tail = torch.minimum(rank, 1.0 - rank)
+        z = _quantile(tail, k)
+        return result_like(double(loc) + torch.where(rank < 0.5, z, -z), u, loc, concentration)
+
+    @staticmethod
     def mean_of(loc: Any, concentration: Any) -> Any:
         r""":math:`\mu`."""
         return loc
@@ -159,6 +168,37 @@ def _log_below(z: Tensor, k: Tensor) -> Tensor:
         lambda d: torch.exp(-2.0 * k * (0.5 * d).sin() * (0.5 * d + r).sin()), -left, right, 64
     )
     return total.log() - 2.0 * k * (0.5 * r).sin() ** 2 - torch.special.i0e(k).log() - LOG_TWO_PI
+
+
+def _quantile(tail: Tensor, k: Tensor) -> Tensor:
+    """The angle up to 0 with a probability of at most a half below it.
+
+    From the quantile of the normal or uniform law on, each step is right for a density that is
+    exponential from there on, with the slope of the logarithm that it has; bisection stands in for
+    a step that leaves the bracket. The last step carries the derivatives.
+    """
+    wanted = tail.clamp(min=1e-300).log()
+    with torch.no_grad():
+        low, high = torch.full_like(tail, -math.pi), torch.zeros_like(tail)
+        normal = torch.special.ndtri(tail.clamp(min=1e-300)) * k.rsqrt()
+        z = torch.maximum(normal, 2.0 * math.pi * (tail - 0.5)).clamp(-math.pi, 0.0)
+        for _ in range(STEPS):
+            gap, hazard = _off(z, k, wanted)
+            low, high = torch.where(gap < 0, z, low), torch.where(gap > 0, z, high)
+            away = -torch.expm1(-gap) / hazard  # what the mass to go is of the density
+            slope = (-k * z.sin()).clamp(min=1e-12)
+            moved = z + torch.log1p(-slope * away) / slope
+            inside = (moved >= low) & (moved <= high)  # at the end a step is none
+            z = torch.where(gap == 0, z, torch.where(inside, moved, 0.5 * (low + high)))
+    gap, hazard = _off(z, k, wanted)
+    return torch.where(gap.isfinite(), z - gap / hazard.detach(), z).clamp(-math.pi, 0.0)
+
+
+def _off(z: Tensor, k: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """How far the log probability below an angle is from a wanted one, and its slope."""
+    below = _log_below(z, k)
+    log_p = -2.0 * k * (0.5 * z).sin() ** 2 - torch.special.i0e(k).log() - LOG_TWO_PI
+    return below - wanted, (log_p - below).exp()
 
 
 def _rejected(k: Tensor, generator: Generator) -> Tensor:

@@ -1,6 +1,6 @@
 r"""Zero-inflated laws of counts, :math:`P(x) = \pi\,[x = 0] + (1-\pi)\,P_0(x)`."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -28,6 +28,25 @@ def _log_sf(cls: "type[ZeroInflated]", x: Tensor, gate: Any, **params: Any) -> T
     r""":math:`\log(1-\pi) + \log(1 - F_0(x))` from 0 on."""
     counted = log_probabilities(gate, None)[1] + double(cls.family.log_sf(x, **params))
     return result_like(torch.where(x < 0, 0.0, counted), x, gate, *params.values())
+
+
+def _entropy_of(cls: "type[ZeroInflated]", gate: Any, **params: Any) -> Tensor:
+    r""":math:`(1-\pi)(H_0 + P_0(0)\log P_0(0) - (1-P_0(0))\log(1-\pi)) - P(0)\log P(0)`."""
+    log_on, log_off = log_probabilities(gate, None)
+    own = {key: double(value) for key, value in params.items() if value is not None}
+    base = cls.family.entropy_of(**own)
+    log_zero = cls.family.log_density(torch.zeros_like(base), **own)
+    log_here = torch.logaddexp(log_on, log_off + log_zero)
+    rest = base + log_zero.exp() * log_zero + torch.expm1(log_zero) * log_off
+    out = log_off.exp() * rest - log_here.exp() * log_here
+    return result_like(out, gate, *params.values())
+
+
+OF_FAMILY: Mapping[str, Callable[..., Tensor]] = {
+    "log_cdf": _log_cdf,
+    "log_sf": _log_sf,
+    "entropy_of": _entropy_of,
+}
 
 
 class ZeroInflated(Law):
@@ -64,7 +83,7 @@ class ZeroInflated(Law):
         cls.has_density = True
         cls.domains = {"gate": unit_interval, **family.domains}
         cls.parametrisations = tuple(("gate", *way) for way in ways)
-        for name, move in {"log_cdf": _log_cdf, "log_sf": _log_sf}.items():
+        for name, move in OF_FAMILY.items():
             if hasattr(family, name):  # what the family has, the law has
                 setattr(cls, name, classmethod(move))
 
