@@ -90,7 +90,7 @@ def test_contract(case, check):
 
 @pytest.mark.parametrize("family", elementary(), ids=lambda family: family.__name__)
 def test_law_with_density_has_an_oracle(family):
-    """Add a function to tests/oracles/scipy_laws.py by the name of the new law."""
+    """Add a function by the name of the new law to a tests/oracles/scipy_*.py and scipy_laws."""
     assert hasattr(oracles, family.__name__)
 
 
