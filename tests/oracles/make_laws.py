@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from mpmath import mp
 
-from tests.oracles.mp_laws import Reference
 from tests.oracles.mp_matrices import LAWS
+from tests.oracles.mp_reference import Reference
 
 FOLDER = Path(__file__).parents[1] / "golden" / "laws"
 STEP = mp.mpf(10) ** -18

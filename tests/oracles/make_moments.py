@@ -19,8 +19,8 @@ from mpmath import mp
 from tests.oracles.make_laws import STEP, exact, moved, rounded
 from tests.oracles.mp_divergences import DIVERGENCES, Divergence
 from tests.oracles.mp_entropies import ENTROPIES
-from tests.oracles.mp_laws import Draw
 from tests.oracles.mp_matrices import LAWS
+from tests.oracles.mp_reference import Draw
 from tests.oracles.mp_vector_moments import MOMENTS
 
 FOLDER = Path(__file__).parents[1] / "golden"

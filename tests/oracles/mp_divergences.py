@@ -13,8 +13,8 @@ from typing import Any
 from mpmath import mp
 
 from tests.oracles import mp_mixtures
-from tests.oracles.mp_laws import Draw, Number
 from tests.oracles.mp_matrices import COVARIANCES, LAWS, kronecker, matrix, sequence_moments
+from tests.oracles.mp_reference import Draw, Number
 from tests.oracles.mp_vector_moments import MOMENTS
 from tests.oracles.mp_vectors import log_odds_pair, moderate, several, temperature
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from mpmath import mp
 
-from tests.oracles.mp_laws import Number
 from tests.oracles.mp_matrices import LAWS
+from tests.oracles.mp_reference import Number
 from tests.oracles.mp_vectors import log_odds_pair
 
 STEP = mp.mpf(1) / 6  # on the logarithm of t: exact to e^(-6 pi^2)

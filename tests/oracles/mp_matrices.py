@@ -8,7 +8,7 @@ from typing import Any
 from mpmath import mp
 
 from tests.oracles import mp_mixtures
-from tests.oracles.mp_laws import Number, Reference, Row, positive
+from tests.oracles.mp_reference import Number, Reference, Row, positive
 from tests.oracles.mp_vectors import lower, moderate, several, symmetric, temperature
 
 Functions = Mapping[str, Callable[..., Number]]

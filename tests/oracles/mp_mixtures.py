@@ -6,8 +6,8 @@ from typing import Any
 
 from mpmath import mp
 
-from tests.oracles import mp_laws, mp_vectors
-from tests.oracles.mp_laws import Number, Reference, Row, logit, probability
+from tests.oracles import mp_bounded, mp_reference, mp_vectors
+from tests.oracles.mp_reference import Number, Reference, Row, logit, probability
 from tests.oracles.mp_vectors import lower, moderate, proportional, several, symmetric, temperature
 
 PARTS = 2
@@ -54,7 +54,7 @@ def normal(x: Number, loc: Number, scale: Number) -> Number:
 def logistic(x: Number, loc: Number, scale: Number) -> Number:
     """The log density of a logistic law."""
     z = (x - loc) / scale
-    return mp_laws.log_logistic(z) + mp_laws.log_logistic(-z) - mp.log(scale)
+    return mp_reference.log_logistic(z) + mp_reference.log_logistic(-z) - mp.log(scale)
 
 
 def coin(x: Number, **p: Number) -> Number:
@@ -73,14 +73,14 @@ def _ways(name: str, way: str, params: dict[str, Any], x: Any, functions: Any) -
     }
 
 
-def vectors(draw: Callable[[random.Random], float]) -> mp_laws.Draw:
+def vectors(draw: Callable[[random.Random], float]) -> mp_reference.Draw:
     """Two vectors of two entries."""
     return lambda r: [[draw(r), draw(r)] for _ in range(PARTS)]
 
 
 LOCATIONS = vectors(moderate)
 COINS = several(lambda r: float(r.randrange(2)), 2)
-SCALES: dict[str, tuple[mp_laws.Draw, Callable[..., Any]]] = {
+SCALES: dict[str, tuple[mp_reference.Draw, Callable[..., Any]]] = {
     "scale_tril": (lower, lambda scale_tril: mp.matrix(scale_tril) * mp.matrix(scale_tril).T),
     "covariance_matrix": (symmetric, lambda covariance_matrix: mp.matrix(covariance_matrix)),
     "precision_matrix": (symmetric, lambda precision_matrix: mp.matrix(precision_matrix) ** -1),
@@ -103,10 +103,10 @@ LAWS: dict[str, Reference] = {
         {
             **log_mixture(logistic, vectors=False),
             "log_cdf": log_mixture(
-                lambda x, loc, scale: mp_laws.log_logistic((x - loc) / scale), vectors=False
+                lambda x, loc, scale: mp_reference.log_logistic((x - loc) / scale), vectors=False
             )["log_prob"],
             "log_sf": log_mixture(
-                lambda x, loc, scale: mp_laws.log_logistic((loc - x) / scale), vectors=False
+                lambda x, loc, scale: mp_reference.log_logistic((loc - x) / scale), vectors=False
             )["log_prob"],
         },
     ),
@@ -114,12 +114,12 @@ LAWS: dict[str, Reference] = {
 LAWS |= _ways(
     "DiscretizedLogisticMixture",
     "",
-    {"loc": several(mp_laws.pixel, PARTS), "scale": several(temperature, PARTS)},
-    mp_laws.level,
+    {"loc": several(mp_bounded.pixel, PARTS), "scale": several(temperature, PARTS)},
+    mp_bounded.level,
     {
-        "log_prob": log_mixture(mp_laws.log_level, vectors=False)["log_prob"],
-        "log_cdf": log_mixture(mp_laws.log_level_below, vectors=False)["log_prob"],
-        "log_sf": log_mixture(mp_laws.log_level_above, vectors=False)["log_prob"],
+        "log_prob": log_mixture(mp_bounded.log_level, vectors=False)["log_prob"],
+        "log_cdf": log_mixture(mp_bounded.log_level_below, vectors=False)["log_prob"],
+        "log_sf": log_mixture(mp_bounded.log_level_above, vectors=False)["log_prob"],
     },
 )
 
@@ -174,13 +174,13 @@ def count(r: random.Random, p: Row) -> float:
 
 LAWS |= {
     "ZeroInflatedPoisson": Reference(
-        {"gate": probability, "rate": mp_laws.positive},
+        {"gate": probability, "rate": mp_reference.positive},
         count,
         inflated(mp_vectors.LAWS["Poisson"].functions),
         rows=400,
     ),
     "PowerSpherical": Reference(
-        {"loc": pole, "concentration": mp_laws.positive},
+        {"loc": pole, "concentration": mp_reference.positive},
         lambda r, p: pole(r),
         {"log_prob": spherical, "entropy": spherical_entropy},
         rows=400,

@@ -6,7 +6,7 @@ from typing import Any
 
 from mpmath import mp
 
-from tests.oracles import mp_laws, mp_matrices
+from tests.oracles import mp_bounded, mp_matrices
 from tests.oracles.mp_moments import MOMENTS as NUMBERS
 from tests.oracles.mp_moments import Moments, Number
 from tests.oracles.mp_vectors import log_odds_pair
@@ -157,7 +157,7 @@ def _each(part: Moments, size: int) -> Moments:
 
 @lru_cache(64)
 def _levels(loc: Number, scale: Number) -> tuple[Number, Number]:
-    logs = [mp_laws.log_level(mp.mpf(k), loc, scale) for k in range(256)]
+    logs = [mp_bounded.log_level(mp.mpf(k), loc, scale) for k in range(256)]
     mean = sum(k * mp.exp(v) for k, v in enumerate(logs))
     return mean, sum((k - mean) ** 2 * mp.exp(v) for k, v in enumerate(logs))
 

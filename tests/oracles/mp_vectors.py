@@ -7,8 +7,8 @@ from typing import Any
 
 from mpmath import mp
 
-from tests.oracles import mp_laws, mp_tails
-from tests.oracles.mp_laws import (
+from tests.oracles import mp_laws, mp_reference, mp_tails
+from tests.oracles.mp_reference import (
     Number,
     Reference,
     Row,
@@ -76,7 +76,7 @@ def cutpoints(r: random.Random) -> list[float]:
     return values
 
 
-def several(draw: Callable[[random.Random], float], size: int) -> mp_laws.Draw:
+def several(draw: Callable[[random.Random], float], size: int) -> mp_reference.Draw:
     """A list of numbers."""
     return lambda r: [draw(r) for _ in range(size)]
 
@@ -119,7 +119,7 @@ def log_odds_pair(logits: Number = None, probs: Number = None) -> tuple[Number, 
     """The logarithms of success and of failure."""
     if probs is not None:
         return mp.log(probs), mp.log1p(-probs)
-    return mp_laws.log_logistic(logits), mp_laws.log_logistic(-logits)
+    return mp_reference.log_logistic(logits), mp_reference.log_logistic(-logits)
 
 
 def log_rising(x: Number, a: Number) -> Number:
@@ -206,10 +206,10 @@ def _grades(loc: Number, cutpoints: list[Number]) -> list[Number]:
     """Log probabilities, from factors without cancellation."""
     d = [c - loc for c in cutpoints]
     inner = [
-        mp_laws.log_logistic(b) + mp_laws.log_logistic(-a) + mp.log(-mp.expm1(a - b))
+        mp_reference.log_logistic(b) + mp_reference.log_logistic(-a) + mp.log(-mp.expm1(a - b))
         for a, b in itertools.pairwise(d)
     ]
-    return [mp_laws.log_logistic(d[0]), *inner, mp_laws.log_logistic(-d[-1])]
+    return [mp_reference.log_logistic(d[0]), *inner, mp_reference.log_logistic(-d[-1])]
 
 
 def gauss(covariance: Callable[..., Any]) -> Functions:
@@ -292,7 +292,7 @@ def _both(
     name: str,
     x: Callable[[random.Random, Row], Any],
     functions: Functions,
-    weights: mp_laws.Draw | None = None,
+    weights: mp_reference.Draw | None = None,
     **others: Any,
 ) -> dict[str, Reference]:
     """A law of log odds, or of probabilities; of categories where ``weights`` is given."""
