@@ -11,33 +11,41 @@ import torch
 Generator = torch.Generator | None
 
 
-def normal(shape: Sequence[int], like: torch.Tensor, generator: Generator = None) -> torch.Tensor:
-    """Standard normal noise, shape ``shape``, dtype and device of ``like``."""
-    return torch.randn(tuple(shape), dtype=like.dtype, device=like.device, generator=generator)
+def blank(shape: Sequence[int], like: torch.Tensor) -> torch.Tensor:
+    """What noise is drawn like: this shape, without memory, with dtype and device of ``like``."""
+    return torch.empty((), dtype=like.dtype, device=like.device).expand(tuple(shape))
 
 
-def uniform(shape: Sequence[int], like: torch.Tensor, generator: Generator = None) -> torch.Tensor:
+def normal(like: torch.Tensor, generator: Generator = None) -> torch.Tensor:
+    """Standard normal noise, with shape, dtype and device of ``like``."""
+    if generator is None:
+        return torch.randn_like(like)
+    return torch.randn(like.shape, dtype=like.dtype, device=like.device, generator=generator)
+
+
+def uniform(like: torch.Tensor, generator: Generator = None) -> torch.Tensor:
     """Uniform noise in the open interval (0, 1): neither end is ever drawn."""
-    u = torch.rand(tuple(shape), dtype=like.dtype, device=like.device, generator=generator)
+    if generator is None:
+        u = torch.rand_like(like)
+    else:
+        u = torch.rand(like.shape, dtype=like.dtype, device=like.device, generator=generator)
     # torch.rand draws from [0, 1) in steps of eps / 2; a zero stands for the middle of its step, so
     # that both tails of a law are as long
-    return u.clamp(min=torch.finfo(u.dtype).eps / 4)
+    return u.clamp_(min=torch.finfo(u.dtype).eps / 4)
 
 
-def exponential(
-    shape: Sequence[int], like: torch.Tensor, generator: Generator = None
-) -> torch.Tensor:
+def exponential(like: torch.Tensor, generator: Generator = None) -> torch.Tensor:
     """Standard exponential noise, precise in both tails; never 0."""
-    e = torch.empty(tuple(shape), dtype=like.dtype, device=like.device)
-    return e.exponential_(generator=generator).clamp(min=torch.finfo(e.dtype).tiny)
+    e = torch.empty_like(like).exponential_(generator=generator)
+    return e.clamp_(min=torch.finfo(e.dtype).tiny)
 
 
-def gumbel(shape: Sequence[int], like: torch.Tensor, generator: Generator = None) -> torch.Tensor:
+def gumbel(like: torch.Tensor, generator: Generator = None) -> torch.Tensor:
     """Standard Gumbel noise, ``-log(-log u)``, by way of an exponential draw."""
-    return -exponential(shape, like, generator).log()
+    return exponential(like, generator).log_().neg_()
 
 
-NOISE: dict[str, Callable[..., torch.Tensor]] = {
+NOISE: dict[str, Callable[[torch.Tensor, Generator], torch.Tensor]] = {
     "normal": normal,
     "uniform": uniform,
     "exponential": exponential,

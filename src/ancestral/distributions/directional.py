@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ancestral.core.rng import Generator, normal
+from ancestral.core.rng import Generator, blank, normal
 from ancestral.distributions.constraints import Constraint, positive, unit_vector
 from ancestral.distributions.implicit import attach
 from ancestral.distributions.law import Law, Parameter, Params
@@ -83,7 +83,7 @@ class Directional(Law):
         """Of a draw w, and its direction around the mean, D - 1 entries."""
         kappa = as_noise(concentration, shape[:-1], like)
         away = cls.away(kappa, shape[-1], generator).to(like.dtype)
-        around = normal((*shape[:-1], shape[-1] - 1), like, generator)
+        around = normal(blank((*shape[:-1], shape[-1] - 1), like), generator)
         return torch.cat([away.unsqueeze(-1), direction(around)], -1)
 
     @classmethod

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ancestral.core.rng import Generator, uniform
+from ancestral.core.rng import Generator, blank, uniform
 from ancestral.distributions.constraints import Constraint, positive, simplex
 from ancestral.distributions.gamma_function import (
     HALF_LOG_TWO_PI,
@@ -138,7 +138,7 @@ def draw_dirichlet(alpha: Tensor, generator: Generator = None) -> Tensor:
     \frac1\alpha \log u` with uniform u.
     """
     above = torch._standard_gamma(alpha + 1.0, generator=generator)
-    u = uniform(alpha.shape, alpha, generator)
+    u = uniform(blank(alpha.shape, alpha), generator)
     tiny = torch.finfo(alpha.dtype).tiny  # a probability that underflows stays positive
     return (above.log() + u.log() / alpha).softmax(-1).clamp(min=tiny)
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ancestral.core.errors import OptionError
-from ancestral.core.rng import Generator, normal
+from ancestral.core.rng import Generator, blank, normal
 from ancestral.distributions.constraints import Constraint, correlation_cholesky, positive
 from ancestral.distributions.dirichlet import draw_dirichlet
 from ancestral.distributions.gamma_function import (
@@ -123,7 +123,7 @@ class LKJCholesky(Law):
         above, half = _rows(concentration, size, like)
         above = above.expand(*shape[:-2], size - 1)
         square = draw_dirichlet(torch.stack([half.expand_as(above), above], -1), generator)
-        below = normal((*shape[:-2], size - 1, size), like, generator).tril()
+        below = normal(blank((*shape[:-2], size - 1, size), like), generator).tril()
         length = torch.linalg.vector_norm(below, dim=-1, keepdim=True)
         below = below * (square[..., :1].sqrt() / length)
         return _whole(below, square[..., 1].sqrt())

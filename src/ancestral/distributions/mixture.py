@@ -33,12 +33,19 @@ def _own(params: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in params.items() if k not in WEIGHTS}
 
 
-def pick(value: Tensor, chosen: Tensor) -> Tensor:
-    """The parameters ``(*rows, K, *core)`` of the components that are chosen, ``(*rows)``."""
-    extra = value.dim() - chosen.dim() - 1
-    index = chosen.reshape(*chosen.shape, 1, *(1,) * extra)
-    index = index.expand(*chosen.shape, 1, *value.shape[value.dim() - extra :])
-    return value.gather(chosen.dim(), index).squeeze(chosen.dim())
+def pick(value: Tensor, chosen: Tensor, core: int) -> Tensor:
+    """The parameters of the components that are chosen.
+
+    Args:
+        value: Parameters ``(*rows, K, *event)``, or ``(K, *event)`` for all rows.
+        chosen: Index of a component for each row, shape ``(*rows)``.
+        core: How many axes ``(K, *event)`` are.
+    """
+    tail, index = value.shape[value.dim() - core :], chosen.flatten()
+    if value.dim() > core:  # whole components are copied, one after another
+        value = value.expand(*chosen.shape, *tail).reshape(-1, *tail[1:])
+        index = index + torch.arange(0, len(index) * tail[0], tail[0], device=index.device)
+    return value.index_select(0, index).reshape(*chosen.shape, *tail[1:])
 
 
 def _values(cls: "type[Mixture]", event: Sequence[int], like: Tensor) -> Tensor:
@@ -146,11 +153,11 @@ class Mixture(MixtureMoves):
         params: Mapping[str, Any],
     ) -> Tensor:
         """Draws of the family with the parameters that are chosen."""
-        own, rows = _own(params), chosen.shape
+        own = _own(params)
         for key, value in own.items():
             core = len(cls.cores[key])
             if isinstance(value, Tensor) and value.dim() >= core:  # not one for all components
-                own[key] = pick(value.expand(*rows, *value.shape[value.dim() - core :]), chosen)
+                own[key] = pick(value, chosen, core)
         return cls.family.draw(noise_by(cls.family, own, shape, like, generator), **own)
 
     @classmethod

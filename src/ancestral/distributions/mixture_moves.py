@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ancestral.core.rng import Generator, gumbel
+from ancestral.core.rng import Generator, blank, gumbel
 from ancestral.distributions.categorical import log_probabilities
 from ancestral.distributions.constraints import Constraint, log_weight, simplex
 from ancestral.distributions.law import Law
@@ -53,9 +53,10 @@ class MixtureMoves(Law):
         cls, shape: Sequence[int], like: Tensor, generator: Generator = None, **params: Any
     ) -> Tensor:
         """A draw: of the component that is chosen."""
-        score = log_weights(params)
+        logits = params.get("weight_logits")
+        score = params["weights"].log() if logits is None else logits  # log 0 = -inf: never drawn
         score = score.expand(*shape[: len(shape) - cls.value_dims], score.shape[-1])
-        chosen = (score + gumbel(score.shape, score, generator)).argmax(-1)
+        chosen = (score + gumbel(blank(score.shape, score), generator)).argmax(-1)
         return cls.drawn(chosen, tuple(shape), like, generator, params)
 
     @classmethod

@@ -61,10 +61,7 @@ class _Chosen(NormalMixture):
         below = below[..., :-1] / below[..., -1:]
         chosen = (torch.special.ndtr(noise[..., :1]) > below).sum(-1)
         rows, core = chosen.shape, cls.value_dims
-        loc, scale = (
-            pick(v.expand(*rows, *v.shape[v.dim() - core - 1 :]), chosen)
-            for v in (params["loc"], params["scale"])
-        )
+        loc, scale = (pick(params[key], chosen, core + 1) for key in ("loc", "scale"))
         return loc + scale * noise[..., 1:].reshape(*rows, *loc.shape[loc.dim() - core :])
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ancestral.core.errors import OptionError, SamplingError
-from ancestral.core.rng import NOISE, Generator
+from ancestral.core.rng import NOISE, Generator, blank
 
 if TYPE_CHECKING:
     from ancestral.distributions.law import Law
@@ -81,7 +81,7 @@ def noise_by(
     own = noise_move(moves)
     if own is not None:
         return own(shape, like, generator, **params)
-    return NOISE[moves.noise or ""](shape, like, generator)
+    return NOISE[moves.noise or ""](blank(shape, like), generator)
 
 
 def as_noise(value: Any, shape: Sequence[int], like: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ancestral.core.errors import SupportError
-from ancestral.core.rng import Generator, normal
+from ancestral.core.rng import Generator, blank, normal
 from ancestral.distributions.constraints import Constraint, degrees_of_freedom, positive_definite
 from ancestral.distributions.covariance import COVARIANCE, half_log_det, lower_factor
 from ancestral.distributions.gamma import implicit_gamma, standard_gamma
@@ -134,7 +134,7 @@ class Wishart(Law):
         r"""The lower triangle A: standard normal numbers, and on its diagonal the roots of
         chi-square numbers of :math:`\nu, \nu - 1, \dots, \nu - D + 1` degrees of freedom.
         """
-        below = normal(shape, like, generator).tril(-1)
+        below = normal(blank(shape, like), generator).tril(-1)
         half = _halves(df, shape[-1], like)
         square = standard_gamma(half, shape[:-1], like, generator)
         return below + torch.diag_embed((2.0 * square).sqrt())

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ancestral.core.rng import Generator, uniform
+from ancestral.core.rng import Generator, blank, uniform
 from ancestral.distributions.constraints import Constraint, unit_interval, whole
 from ancestral.distributions.gamma_function import double, result_like
 from ancestral.distributions.geometric import log_probabilities
@@ -121,7 +121,7 @@ class ZeroInflated(Law):
     ) -> Tensor:
         """A draw."""
         counts = cls.family.noise_of(shape, like, generator, **params)
-        open_ = uniform(shape, like, generator) >= as_noise(gate, shape, like)
+        open_ = uniform(blank(shape, like), generator) >= as_noise(gate, shape, like)
         return counts * open_
 
     @classmethod

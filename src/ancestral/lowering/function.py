@@ -70,7 +70,7 @@ class LossFunction:
         self._inputs = inputs(loss)
         self._programs: dict[frozenset[str], tuple[Program, Any]] = {}
         self._steps: dict[Any, Step] = {}  # by the event shapes of inputs
-        self._ready: dict[Any, tuple[Step, Entry | None]] = {}  # by their exact shapes
+        self._ready: dict[Any, tuple[Step, Entry]] = {}  # by their exact shapes
         self._last: Step | None = None  # that of the last call, and the short way into it
         self._enter: Entry | None = None
         self._checked: set[frozenset[str]] = set()

@@ -58,10 +58,10 @@ class EntryText:
         a, b = self.bind(owner, thing)
         self.terms.append(f"{a}.get({key!r}) is {b}")
 
-    def draw(self, make: Callable[..., Tensor], shape: tuple[int, ...], like: Tensor) -> None:
-        """The next argument is noise."""
-        made, sizes, kind = self.bind(make, shape, like)
-        self.arguments.append(f"{made}({sizes}, {kind}, generator)")
+    def call(self, function: Callable[..., Any], *args: Any) -> None:
+        """The next argument is what a function gives for these and the generator."""
+        name, *given = self.bind(function, *args)
+        self.arguments.append(f"{name}({', '.join(given)}, generator)")
 
     def written(self) -> str:
         """The text of a factory, to be called with what is bound."""

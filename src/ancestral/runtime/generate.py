@@ -164,7 +164,22 @@ def _draw(w: Writer, step: ir.Draw) -> None:
         soft = w.inlined(law.moves.relaxed, [given, Known(step.through)], params)
         soft = w.assign("soft", soft)
         text = f"({text}).detach() + ({soft} - {soft}.detach())"
-    w.put(step.out, "z", f"({text}).detach()" if step.cut else text)
+    w.put(
+        step.out, "z", f"({text}).detach()" if step.cut and _may_have_slope(text, name) else text
+    )
+
+
+def _may_have_slope(text: str, noise: str) -> bool:
+    """Whether a draw may have a derivative; the noise, a choice and a comparison have none."""
+    node: Any = ast.parse(text, mode="eval").body
+    while (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "to"
+    ):
+        node = node.func.value
+    chosen = isinstance(node, ast.Call) and ast.unparse(node.func) == "F.one_hot"
+    return not (chosen or isinstance(node, ast.Compare) or ast.unparse(node) == noise)
 
 
 def _table(w: Writer, step: ir.Table) -> None:

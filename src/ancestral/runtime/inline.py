@@ -10,7 +10,7 @@ import ast
 import inspect
 import math
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor
 from ancestral.runtime.operands import (
     BINARY,
     COMPARE,
+    ENTRYWISE,
     NUMBER,
     PURE,
     UNARY,
@@ -27,9 +28,11 @@ from ancestral.runtime.operands import (
     NotInlineError,
     Operand,
     code,
+    event_of,
     is_neutral_left,
     is_neutral_right,
     qualified,
+    together,
 )
 
 
@@ -53,6 +56,9 @@ class Inliner:
         Raises:
             NotInlineError: If it does not come to straight-line text.
         """
+        owner = getattr(function, "__self__", None)
+        if inspect.ismethod(function):
+            function, args = function.__func__, [Known(owner), *args]
         body, scope, outer = _source(function)
         try:
             bound = scope.bind(*args, **named)
@@ -141,7 +147,7 @@ class _Frame:
             self.local[target.id] = self.inliner.assign(value)
         elif isinstance(target, ast.Tuple) and isinstance(value, Known):
             for one, part in zip(target.elts, value.value, strict=True):
-                self._assign(one, part)
+                self._assign(one, _known(part))
         elif isinstance(target, ast.Tuple) and isinstance(value, Code):
             names = [self.inliner._fresh() for _ in target.elts]
             stores: list[ast.expr] = [ast.Name(n, ast.Store()) for n in names]
@@ -182,14 +188,14 @@ class _Frame:
             return left
         if isinstance(right, Code) and is_neutral_left(node.op, left):
             return right
-        return Code(ast.BinOp(code(left), node.op, code(right)))
+        return Code(ast.BinOp(code(left), node.op, code(right)), together(left, right))
 
     def unary(self, node: ast.UnaryOp) -> Operand:
         """A sign or a negation."""
         inside = self.value(node.operand)
         if isinstance(inside, Known) and type(node.op) in UNARY:
             return Known(UNARY[type(node.op)](inside.value))
-        return Code(ast.UnaryOp(node.op, code(inside)))
+        return Code(ast.UnaryOp(node.op, code(inside)), together(inside))
 
     def boolean(self, node: ast.BoolOp) -> Operand:
         """``and`` and ``or`` of things that are known, left to right."""
@@ -220,10 +226,16 @@ class _Frame:
 
     def item(self, node: ast.Subscript) -> Operand:
         """An entry of a dict or tuple that is known, or of a tensor."""
-        base, index = self.value(node.value), self.value(node.slice)
+        index = self.value(node.slice)
+        if isinstance(node.value, ast.Attribute) and node.value.attr == "shape":
+            sizes = event_of(self.value(node.value.value))
+            if isinstance(index, Known) and isinstance(index.value, int) and index.value < 0:
+                if -index.value <= len(sizes):
+                    return Known(sizes[index.value])
+        base = self.value(node.value)
         if isinstance(base, Known) and isinstance(index, Known):
             found = base.value[index.value]
-            return found if isinstance(found, (Code, Known)) else Known(found)
+            return _known(found)
         return Code(ast.Subscript(code(base), code(index), ast.Load()))
 
     def attribute(self, node: ast.Attribute) -> Operand:
@@ -237,13 +249,44 @@ class _Frame:
 
     def group(self, node: ast.Tuple) -> Operand:
         """A tuple of operands."""
-        return Known(tuple(self.value(e) for e in node.elts))
+        return Known(tuple(self._values(node.elts)))
+
+    def each(self, node: ast.GeneratorExp | ast.ListComp) -> Operand:
+        """Operands made from each of those in a known tuple."""
+        return Known(tuple(frame.value(node.elt) for frame in self._rounds(node.generators)))
+
+    def table(self, node: ast.DictComp) -> Operand:
+        """A dict made from the entries of a known one."""
+        rounds = self._rounds(node.generators)
+        return Known({_plain(f.value(node.key)): f.value(node.value) for f in rounds})
+
+    def _rounds(self, generators: list[ast.comprehension]) -> Iterator["_Frame"]:
+        """A frame for each round of a comprehension over something known."""
+        over = self.value(generators[0].iter)
+        if len(generators) > 1 or not isinstance(over, Known):
+            raise NotInlineError("a comprehension over a tensor")
+        for item in over.value:
+            frame = _Frame(self.inliner, dict(self.local), self.outer)
+            frame._assign(generators[0].target, _known(item))
+            if all(frame._truth(test) for test in generators[0].ifs):
+                yield frame
+
+    def _values(self, nodes: Sequence[ast.expr]) -> list[Operand]:
+        """Operands in a row; a known tuple behind a star stands for what it holds."""
+        found: list[Operand] = []
+        for node in nodes:
+            value = self.value(node.value if isinstance(node, ast.Starred) else node)
+            if not isinstance(node, ast.Starred):
+                found.append(value)
+            elif isinstance(value, Known):
+                found += map(_known, value.value)
+            else:
+                raise NotInlineError("a starred argument")
+        return found
 
     def called(self, node: ast.Call) -> Operand:
         """A call: of a tensor's method, of torch, of a function that is inlined in its turn."""
-        args = [self.value(a) for a in node.args if not isinstance(a, ast.Starred)]
-        if len(args) != len(node.args):
-            raise NotInlineError("a starred argument")
+        args = self._values(node.args)
         named: dict[str, Operand] = {}
         for keyword in node.keywords:
             value = self.value(keyword.value)
@@ -261,19 +304,26 @@ class _Frame:
                     return Known(base.kind[-1].is_floating_point)
                 if known and node.func.attr == "to" and args == [Known(base.kind[-1])]:
                     return base
-                return Code(
-                    _call(ast.Attribute(base.node, node.func.attr, ast.Load()), args, named)
-                )
+                if known and node.func.attr == "dim":
+                    return Known(len(base.kind[0]) + len(base.kind[1]))
+                text = _call(ast.Attribute(base.node, node.func.attr, ast.Load()), args, named)
+                numbers = all(isinstance(a, Known) for a in (*args, *named.values()))
+                entrywise = numbers and node.func.attr in ENTRYWISE
+                return Code(text, together(base) if entrywise else None)
             if isinstance(base.value, dict) and node.func.attr == "get":
                 fallback = args[1] if len(args) > 1 else Known(None)
                 found: Operand = base.value.get(_plain(args[0]), fallback)
                 return found
+            if isinstance(base.value, dict) and node.func.attr == "items":
+                return Known(tuple(base.value.items()))
         function = self.value(node.func)
         if isinstance(function, Code):
             raise NotInlineError("a call of a tensor")
         return self._apply(function.value, args, named)
 
     def _apply(self, function: Any, args: list[Operand], named: dict[str, Operand]) -> Operand:
+        if function is getattr:
+            return Known(getattr(_plain(args[0]), _plain(args[1])))
         if function is isinstance:
             return Known(_is_instance(args[0], _plain(args[1])))
         is_tensor = isinstance(args[0], Code) and args[0].kind != NUMBER if args else False
@@ -292,7 +342,7 @@ class _Frame:
         text = qualified(function)
         if text is not None:
             return Code(_call(text, args, named))
-        if inspect.isfunction(function):
+        if inspect.isfunction(function) or isinstance(getattr(function, "__self__", 0), type):
             return self.inliner.call(function, args, named)
         raise NotInlineError(f"a call of {function!r}")
 
@@ -308,8 +358,15 @@ EXPRESSIONS: dict[type, Callable[[_Frame, Any], Operand]] = {
     ast.Subscript: _Frame.item,
     ast.Attribute: _Frame.attribute,
     ast.Tuple: _Frame.group,
+    ast.GeneratorExp: _Frame.each,
+    ast.ListComp: _Frame.each,
+    ast.DictComp: _Frame.table,
     ast.Call: _Frame.called,
 }
+
+
+def _known(value: Any) -> Operand:
+    return value if isinstance(value, (Code, Known)) else Known(value)
 
 
 def _plain(operand: Operand) -> Any:

@@ -66,10 +66,19 @@ COMPARE: dict[type, Callable[[Any, Any], Any]] = {
     ast.Is: operator.is_,
     ast.IsNot: operator.is_not,
     ast.In: lambda a, b: a in b,
+    ast.NotIn: lambda a, b: a not in b,
 }
-NAMESPACES: dict[str, Any] = {"torch": torch, "F": F, "math": math}
+NAMESPACES: dict[str, Any] = {
+    "torch": torch,
+    "F": F,
+    "math": math,
+    "torch.linalg": torch.linalg,
+    "torch.special": torch.special,
+}
 NUMBER = ("number",)  # the kind of a Python number that is known only when the step runs
-PURE = (math, (float, int, abs, len, max, min, tuple))
+PURE = (math, (float, int, abs, len, max, min, tuple, range, torch.finfo))
+# methods whose result has the kind of their floating tensor
+ENTRYWISE = {"abs", "clamp", "exp", "expm1", "log", "log1p", "log_softmax", "sigmoid", "square"}
 
 
 def code(operand: Operand) -> ast.expr:
@@ -89,6 +98,21 @@ def code(operand: Operand) -> ast.expr:
         parts = [code(v if isinstance(v, (Code, Known)) else Known(v)) for v in value]
         return ast.Tuple(parts, ast.Load())
     raise NotInlineError(f"{value!r} in the text")
+
+
+def event_of(operand: Operand) -> tuple[int, ...]:
+    """The last sizes of a tensor, as far as they are known."""
+    if not isinstance(operand, Code) or operand.kind in (None, NUMBER):
+        return ()
+    event: tuple[int, ...] = operand.kind[1]
+    return event
+
+
+def together(*operands: Operand) -> Any:
+    """The kind of what is computed entry by entry; unknown if it is not that of all tensors."""
+    kinds = {o.kind for o in operands if isinstance(o, Code)}
+    kind = kinds.pop() if len(kinds) == 1 else None
+    return kind if kind in (None, NUMBER) or kind[-1].is_floating_point else None
 
 
 def is_neutral_right(op: ast.operator, right: Operand) -> bool:
@@ -122,4 +146,4 @@ def qualified(function: Any) -> ast.expr | None:
     if id(function) not in QUALIFIED and function is not torch.finfo:
         return None
     short, name = QUALIFIED.get(id(function), ("torch", "finfo"))
-    return ast.Attribute(ast.Name(short, ast.Load()), name, ast.Load())
+    return ast.Attribute(ast.parse(short, mode="eval").body, name, ast.Load())

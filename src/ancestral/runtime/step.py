@@ -1,7 +1,6 @@
 """The fast path: a generated step, the noise that it is given, and the short way in."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from ancestral.runtime import compiled
 from ancestral.runtime.entry import Entry, EntryText
 from ancestral.runtime.generate import generate
 from ancestral.runtime.run import Run, wrong_noise
-from ancestral.runtime.source import NoiseOf, Source, made
+from ancestral.runtime.source import Source, made
 
 
 class Step:
@@ -50,15 +49,14 @@ class Step:
         self._noise = [
             (
                 n.name,
-                NOISE[n.kind] if n.own is None else n.own,
+                n.own or NOISE[n.kind],
                 tuple(_size(a, carriers) for a in n.axes),
                 n.event,
-                _like(n),
+                torch.empty((), dtype=n.dtype, device=n.device),
                 n.own is not None,
             )
             for n in self.source.noise
         ]
-        self._drawn = [n.name for n in self.source.noise]
         merged = [(law, k) for pair in run.program.merged for law in pair for k in law.numbers]
         # what the text was made for, in flat lists: it is looked at in every step
         networks = self.source.networks
@@ -120,24 +118,19 @@ class Step:
         for name, make, axes, event, like, own in self._noise:
             noise = given.get(name) if given else None
             if own:
-                args.append(partial(_given_parameters, run, name, make, like, noise))
+                args.append(OwnNoise(make, like, run.generator, noise, name, run.drawn))
                 continue
             shape = (*[_read(a, run) for a in axes], *event)
             if noise is None:
-                noise = make(shape, like, run.generator)
+                noise = make(like.expand(shape), run.generator)
             elif tuple(noise.shape) != shape:
                 raise wrong_noise(name, noise, shape)
             run.drawn[name] = noise
             args.append(noise)
         return [*args, *(_read(a, run) for a in self._rows)]
 
-    def entry(self, run: Run) -> Entry | None:
-        """The short way in for inputs of the very shapes of a run's; there is none for own noise.
-
-        Its arguments are those that a call would have made, with all noise drawn.
-        """
-        if any(own for *_, own in self._noise):
-            return None
+    def entry(self, run: Run) -> Entry:
+        """The short way in for inputs of the very shapes of a run's: to the same arguments."""
         text = EntryText()
         text.expect(run.data, run.batch_n)
         for owner, key, thing in self._same:
@@ -147,8 +140,11 @@ class Step:
         if self._hooks:
             text.terms += [f"not any({name})" for name in text.bind(self._hooks)]
         text.arguments += [text.inputs[name] for name in self.source.inputs]
-        for _, make, axes, event, like, _ in self._noise:
-            text.draw(make, (*(_read(a, run) for a in axes), *event), like)
+        for _, make, axes, event, like, own in self._noise:
+            if own:
+                text.call(OwnNoise, make, like)
+            else:
+                text.call(make, like.expand((*(_read(a, run) for a in axes), *event)))
         text.arguments += [str(_read(a, run)) for a in self._rows]
         found: Entry = made(text.written(), tuple(text.bound))
         return found
@@ -157,7 +153,11 @@ class Step:
         """The run of an entry's arguments."""
         names = self.source.inputs
         run = Run(self.program, dict(zip(names, args, strict=False)), None, generator, batch_n)
-        run.drawn = dict(zip(self._drawn, args[len(names) :], strict=False))
+        for noise, given in zip(self._noise, args[len(names) :], strict=False):
+            if isinstance(given, OwnNoise):
+                given.leave(noise[0], run.drawn)
+            else:
+                run.drawn[noise[0]] = given
         run.step, run.args = self, args
         return run
 
@@ -177,25 +177,36 @@ def _read(size: Any, run: Run) -> int:
     return rows
 
 
-def _given_parameters(
-    run: Run,
-    name: str,
-    make: Callable[..., Tensor],
-    like: Tensor,
-    noise: Tensor | None,
-    shape: tuple[int, ...],
-    **params: Any,
-) -> Tensor:
-    """Noise that depends on parameters, called by the step once these are known."""
-    if noise is None:
-        with torch.no_grad():
-            noise = make(shape, like, run.generator, **params)
-    elif tuple(noise.shape) != shape:
-        raise wrong_noise(name, noise, shape)
-    run.drawn[name] = noise
-    return noise
+class OwnNoise:
+    """Noise that depends on parameters: the step calls it once these are known."""
 
+    __slots__ = ("_generator", "_given", "_like", "_make", "drawn", "name")
 
-def _like(noise: NoiseOf) -> Tensor:
-    """A tensor with the dtype and device of a noise."""
-    return torch.empty((), dtype=noise.dtype, device=noise.device)
+    def __init__(
+        self,
+        make: Callable[..., Tensor],
+        like: Tensor,
+        generator: Generator,
+        given: Tensor | None = None,
+        name: str = "",
+        drawn: dict[str, Tensor] | None = None,
+    ) -> None:
+        self._make, self._like, self._generator, self._given = make, like, generator, given
+        self.name = name
+        self.drawn = {} if drawn is None else drawn  # where it is left
+
+    def leave(self, name: str, drawn: dict[str, Tensor]) -> None:
+        """From now on the noise is left there; what has been drawn already is too."""
+        drawn.update((name, noise) for noise in self.drawn.values())
+        self.name, self.drawn = name, drawn
+
+    def __call__(self, shape: tuple[int, ...], **params: Any) -> Tensor:
+        """The noise for these parameters."""
+        noise = self._given
+        if noise is None:
+            with torch.no_grad():
+                noise = self._make(shape, self._like, self._generator, **params)
+        elif tuple(noise.shape) != shape:
+            raise wrong_noise(self.name, noise, shape)
+        self.drawn[self.name] = noise
+        return noise

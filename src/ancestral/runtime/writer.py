@@ -106,7 +106,8 @@ class Writer:
         value: Tensor = self.run.values[register]
         event = tuple(value.shape[len(register.axes) :])
         name = self.aligned(self.text(register), register.axes, axes, event)
-        return Code(ast.Name(name, ast.Load()), (register.axes, event, value.dtype))
+        kind = (_dims(register.axes, axes), event, value.dtype)
+        return Code(ast.Name(name, ast.Load()), kind)
 
     # -- axes -----------------------------------------------------------------------------------
     def known_size(self, axis: Axis) -> int | None:
@@ -149,9 +150,10 @@ class Writer:
 
     def aligned(self, name: str, have: Axes, want: Axes, event: tuple[int, ...]) -> str:
         """The text of a value with a dimension of size 1 wherever it lacks an axis."""
-        if have == want or not have or want[len(want) - len(have) :] == have:
-            return name  # what is missing in front is broadcast
-        index = ", ".join(":" if a in have else "None" for a in want)
+        found = _dims(have, want)
+        if found == have:
+            return name
+        index = ", ".join("None" if a is None else ":" for a in found)
         return self.assign("t", f"{name}[{index}]")
 
     def folded(self, registers: tuple[ir.Register, ...], axes: Axes) -> list[str]:
@@ -194,7 +196,8 @@ class Writer:
             value = found.rows[key]
             event = tuple(value.shape[len(register.axes) :])
             text = self.aligned(ast.unparse(code(operand)), register.axes, want, event)
-            out[key] = Code(ast.Name(text, ast.Load()), (register.axes, event, value.dtype))
+            kind = (_dims(register.axes, want), event, value.dtype)
+            out[key] = Code(ast.Name(text, ast.Load()), kind)
         return {**out, **names.fixed}
 
     def inlined(
@@ -216,6 +219,13 @@ class Writer:
         """Give a register's value a name; a name stands as it is."""
         is_name = expression.isidentifier()
         self.names[register] = expression if is_name else self.assign(stem, expression)
+
+
+def _dims(have: Axes, want: Axes) -> tuple[Axis | None, ...]:
+    """The axes of an aligned value, ``None`` where it has one of size 1."""
+    if not have or want[len(want) - len(have) :] == have:
+        return have  # what is missing in front is broadcast
+    return tuple(a if a in have else None for a in want)
 
 
 def literal(operand: Operand) -> str:
