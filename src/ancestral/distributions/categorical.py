@@ -104,8 +104,7 @@ class Categorical(Law):
             return (x * log_pi).sum(-1)
         # 0 * -inf would be NaN: an excluded category counts as the lowest number until the sum
         lowest = torch.finfo(log_pi.dtype).min
-        out = (x * log_pi.clamp(min=lowest)).sum(-1)
-        return out.masked_fill(out < 0.5 * lowest, -torch.inf)
+        return torch.threshold((x * log_pi.clamp(min=lowest)).sum(-1), 0.5 * lowest, -torch.inf)
 
     @staticmethod
     def mean_of(probs: Any = None, logits: Any = None) -> Any:

@@ -60,10 +60,8 @@ class Laplace(Law):
 
     @staticmethod
     def draw(noise: Tensor, loc: Any, scale: Any) -> Tensor:
-        r"""The inverse of the distribution function at uniform noise."""
-        # from the nearer tail, where log keeps every digit: u < 1/2 below the median
-        tail = torch.minimum(noise, 1.0 - noise).clamp(min=torch.finfo(noise.dtype).tiny)
-        return loc + scale * torch.copysign((2.0 * tail).log(), noise - 0.5)
+        r"""The inverse of the distribution function at uniform noise, which is never 0 or 1."""
+        return Laplace.icdf(noise, loc, scale)
 
     @staticmethod
     def log_density(x: Tensor, loc: Any, scale: Any) -> Tensor:
@@ -85,6 +83,7 @@ class Laplace(Law):
     @staticmethod
     def icdf(u: Tensor, loc: Any, scale: Any) -> Tensor:
         r""":math:`\mu + b\log 2u` below the median, the mirror image above it."""
+        # from the nearer tail, where log keeps every digit: u < 1/2 below the median
         tail = torch.minimum(u, 1.0 - u)
         return loc + scale * torch.copysign((2.0 * tail).log(), u - 0.5)
 

@@ -33,19 +33,26 @@ def _own(params: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in params.items() if k not in WEIGHTS}
 
 
-def pick(value: Tensor, chosen: Tensor, core: int) -> Tensor:
+def pick(values: Mapping[str, tuple[Tensor, int]], chosen: Tensor) -> dict[str, Tensor]:
     """The parameters of the components that are chosen.
 
     Args:
-        value: Parameters ``(*rows, K, *event)``, or ``(K, *event)`` for all rows.
+        values: Parameters ``(*rows, K, *event)``, or ``(K, *event)`` for all rows, and how many
+            axes ``(K, *event)`` are.
         chosen: Index of a component for each row, shape ``(*rows)``.
-        core: How many axes ``(K, *event)`` are.
     """
-    tail, index = value.shape[value.dim() - core :], chosen.flatten()
-    if value.dim() > core:  # whole components are copied, one after another
-        value = value.expand(*chosen.shape, *tail).reshape(-1, *tail[1:])
-        index = index + torch.arange(0, len(index) * tail[0], tail[0], device=index.device)
-    return value.index_select(0, index).reshape(*chosen.shape, *tail[1:])
+    rows, index, found = chosen.shape, chosen.flatten(), {}
+    each: Tensor | None = None  # the place of each row's component among those of all rows
+    for key, (value, core) in values.items():
+        count, *event = value.shape[value.dim() - core :]
+        if value.dim() == core:
+            found[key] = value.index_select(0, index).reshape(*rows, *event)
+            continue
+        if each is None:
+            each = index + torch.arange(0, index.numel() * count, count, device=index.device)
+        flat = value.expand(*rows, count, *event).flatten(0, len(rows))
+        found[key] = flat.index_select(0, each).reshape(*rows, *event)
+    return found
 
 
 def _values(cls: "type[Mixture]", event: Sequence[int], like: Tensor) -> Tensor:
@@ -154,10 +161,15 @@ class Mixture(MixtureMoves):
     ) -> Tensor:
         """Draws of the family with the parameters that are chosen."""
         own = _own(params)
-        for key, value in own.items():
-            core = len(cls.cores[key])
-            if isinstance(value, Tensor) and value.dim() >= core:  # not one for all components
-                own[key] = pick(value, chosen, core)
+        cores = {key: len(cls.cores[key]) for key in own}
+        own |= pick(  # but what is one for all components
+            {
+                key: (value, cores[key])
+                for key, value in own.items()
+                if isinstance(value, Tensor) and value.dim() >= cores[key]
+            },
+            chosen,
+        )
         return cls.family.draw(noise_by(cls.family, own, shape, like, generator), **own)
 
     @classmethod

@@ -61,7 +61,8 @@ class _Chosen(NormalMixture):
         below = below[..., :-1] / below[..., -1:]
         chosen = (torch.special.ndtr(noise[..., :1]) > below).sum(-1)
         rows, core = chosen.shape, cls.value_dims
-        loc, scale = (pick(params[key], chosen, core + 1) for key in ("loc", "scale"))
+        picked = pick({key: (params[key], core + 1) for key in ("loc", "scale")}, chosen)
+        loc, scale = picked["loc"], picked["scale"]
         return loc + scale * noise[..., 1:].reshape(*rows, *loc.shape[loc.dim() - core :])
 
 
