@@ -4,12 +4,13 @@ import mpmath
 import numpy as np
 import pytest
 import torch
+from mpmath import mp
 from scipy import stats
 from torch import nn
 
 from ancestral.core.errors import LikelihoodWarning, SamplingError, SupportError
 from ancestral.core.rng import uniform
-from ancestral.distributions import Bernoulli, Categorical, Laplace
+from ancestral.distributions import Bernoulli, Categorical, Laplace, NegativeBinomial
 from ancestral.losses import KullbackLeibler
 
 
@@ -145,3 +146,18 @@ def test_both_tails_of_uniform_noise_are_as_long(monkeypatch):
     high = Laplace.draw(torch.tensor([1 - 2.0**-24]), 0.0, 1.0)
     assert -low == pytest.approx(high.item(), abs=0.7)  # log 2: half a step
     assert uniform((1,), torch.zeros(())) > 0
+
+
+def test_counts_far_beyond_the_number_of_failures_keep_its_digits():
+    """x + r has lost those of r; each probability then was a wrong multiple of the right one."""
+    torch.manual_seed(0)
+    r = 10 ** (6 * torch.rand(60, dtype=torch.float64) - 3)
+    x = (10 ** (15 * torch.rand(60, dtype=torch.float64))).floor()
+    logits = (x / r).log()
+    found = NegativeBinomial.log_density(x, r, logits=logits)
+    with mp.workdps(50):
+        for k, n, eta, value in zip(x.tolist(), r.tolist(), logits.tolist(), found, strict=True):
+            k, n, eta = mp.mpf(k), mp.mpf(n), mp.mpf(eta)
+            wanted = mp.loggamma(k + n) - mp.loggamma(n) - mp.loggamma(k + 1)
+            wanted -= n * mp.log1p(mp.exp(eta)) + k * mp.log1p(mp.exp(-eta))
+            assert value.item() == pytest.approx(float(wanted), rel=1e-10, abs=1e-10)

@@ -19,10 +19,9 @@ from ancestral.distributions.constraints import (
 )
 from ancestral.distributions.count_search import first_count, tails_at
 from ancestral.distributions.count_sums import sum_over_counts
-from ancestral.distributions.elementary import HALF_LOG_TWO_PI
-from ancestral.distributions.gamma_function import double, excess, result_like, stirling_error
+from ancestral.distributions.gamma_function import double, result_like
 from ancestral.distributions.geometric import odds_against, shares
-from ancestral.distributions.incomplete_beta import Share, log_beta_tails
+from ancestral.distributions.incomplete_beta import log_beta_tails
 from ancestral.distributions.law import Law, Parameter, Params
 from ancestral.distributions.noise import as_noise
 from ancestral.distributions.saddle_point import log_negative_binomial
@@ -147,30 +146,13 @@ class NegativeBinomial(Law):
         r, against = double(total_count), odds_against(probs, logits)
 
         def term(k: Tensor) -> Tensor:
-            log_p = _log_density(k, r, on, off)
+            log_p = log_negative_binomial(k, r, on, off)
             some = log_p > -700.0
             log_p = torch.where(some, log_p, 0.0)
             return torch.where(some, log_p.exp() * log_p, 0.0)
 
         out = -sum_over_counts(term, r * on[0], 1.0 + 1.0 / against)
         return result_like(out, total_count, probs, logits)
-
-
-def _log_density(x: Tensor, r: Tensor, on: Share, off: Share) -> Tensor:
-    r"""The log probability, for counts too of which x + r has lost the digits of r.
-
-    There, with :math:`u = (r-1)/(x+1)`, :math:`\log\frac{\Gamma(x+r)}{\Gamma(x+1)} =
-    (r-1)\log(x+r) - (x+1)(u - \log(1+u)) - \frac12\log(1+u)` but for Stirling's errors.
-    """
-    far = x > 1e4 * r
-    near = log_negative_binomial(torch.where(far, r, x), r, on, off)
-    k = torch.where(far, x, 1e4 * r)
-    u = (r - 1.0) / (k + 1.0)
-    ratio = (k + r) / r * off[0].clamp(min=torch.finfo(torch.float64).tiny)
-    orders = stirling_error(k + r) - stirling_error(k + 1.0) - (k + 1.0) * excess(u)
-    constant = r + 0.5 * r.log() - HALF_LOG_TWO_PI - stirling_error(r)  # r log r - log Gamma(r)
-    rest = orders - 0.5 * u.log1p() - (k + r).log() + constant
-    return torch.where(far, rest + r * ratio.log() + k * on[1], near)
 
 
 def _log_tails(x: Tensor, r: Tensor, probs: Any, logits: Any) -> tuple[Tensor, Tensor]:

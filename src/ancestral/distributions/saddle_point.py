@@ -16,7 +16,12 @@ import torch
 from torch import Tensor
 
 from ancestral.distributions.count_sums import mean_over_counts
-from ancestral.distributions.gamma_function import HALF_LOG_TWO_PI, deviance, stirling_error
+from ancestral.distributions.gamma_function import (
+    HALF_LOG_TWO_PI,
+    deviance,
+    excess,
+    stirling_error,
+)
 
 
 def log_poisson(x: Tensor, rate: Tensor, log_rate: Tensor) -> Tensor:
@@ -95,6 +100,23 @@ def log_negative_binomial(
 ) -> Tensor:
     r""":math:`\log\frac{\Gamma(x+r)}{\Gamma(r)\,x!} + r\log(1-\pi) + x\log\pi`, for x >= 0, r > 0.
 
-    It is r / (x + r) times the binomial law of x among x + r.
+    It is r / (x + r) times the binomial law of x among x + r, unless x + r has lost digits of r.
+    Then, with :math:`u = (r-1)/(x+1)`, :math:`\log\frac{\Gamma(x+r)}{\Gamma(x+1)} =
+    (r-1)\log(x+r) - (x+1)(u - \log(1+u)) - \frac12\log(1+u)` but for Stirling's errors.
+
+    Example:
+        >>> r, off = torch.tensor([0.5, 1e-15], dtype=torch.float64)
+        >>> log_negative_binomial(1e15 + 0 * r, r, (1 - off, (-off).log1p()), (off, off.log()))
+        tensor(-36.1111, dtype=torch.float64)
     """
-    return log_binomial(x, x + r, on, off) - (x / r).log1p()
+    far = x > 1e4 * r
+    near = torch.where(far, r, x)
+    total = near + r
+    inside = log_binomial(near, total, on, off) - (near / r).log1p()
+    k = torch.where(far, x, 1e4 * r)
+    u = (r - 1.0) / (k + 1.0)
+    ratio = (k + r) / r * off[0].clamp(min=torch.finfo(torch.float64).tiny)
+    orders = stirling_error(k + r) - stirling_error(k + 1.0) - (k + 1.0) * excess(u)
+    constant = r + 0.5 * r.log() - HALF_LOG_TWO_PI - stirling_error(r)  # r log r - log Gamma(r)
+    rest = orders - 0.5 * u.log1p() - (k + r).log() + constant
+    return torch.where(far, rest + r * ratio.log() + k * on[1], inside)
