@@ -8,9 +8,12 @@ from mpmath import mp
 
 from ancestral.distributions import gamma_function as g
 from ancestral.distributions.bernoulli import Bernoulli
+from ancestral.distributions.beta import kl_beta
+from ancestral.distributions.dirichlet import kl_dirichlet
 from ancestral.distributions.implicit import attach
 from ancestral.distributions.truncated_normal import TruncatedNormal
 
+NAMES = ("concentration1", "concentration0")
 GRID = torch.cat([torch.logspace(-3, 8, 400), torch.linspace(1.8, 2.2, 41)]).double()
 
 
@@ -65,3 +68,27 @@ def test_moves_are_traced_whole():
         assert torch.equal(compiled(lambda u, move=move: move(u, **params))(u), move(u, **params))
     theta = torch.ones(3, dtype=torch.float64)
     assert torch.equal(compiled(lambda u: attach(u, (theta, u)))(u), u)
+
+
+@pytest.mark.parametrize(
+    ("q", "p"),
+    [
+        ((1e6, 0.02), (962.0, 0.003)),
+        ((1e6, 1e-3), (1.5e6, 5e-4)),
+        ((1e6, 1e6), (1e6 + 1.0, 1e6)),
+        ((1e12, 3e12), (1e12 + 1e3, 3e12)),
+        ((1e12, 1.0), (2e12, 1.0)),
+    ],
+)
+def test_divergences_of_beta_laws_keep_their_digits_at_large_concentrations(q, p):
+    """Differences of divergences of gamma functions; their leading terms cancel."""
+    with mp.workdps(60):
+        (a, b), (c, d) = (map(mp.mpf, pair) for pair in (q, p))
+        logs = [mp.loggamma(s) + mp.loggamma(t) - mp.loggamma(s + t) for s, t in ((a, b), (c, d))]
+        wanted = logs[1] - logs[0] + (c - a + d - b) * mp.psi(0, a + b)
+        wanted += (a - c) * mp.psi(0, a) + (b - d) * mp.psi(0, b)
+    mine, its = (torch.tensor(pair, dtype=torch.float64) for pair in (q, p))
+    found = [kl_dirichlet({"concentration": mine}, {"concentration": its})]
+    found.append(kl_beta(*(dict(zip(NAMES, pair, strict=True)) for pair in (mine, its))))
+    for value in found:
+        assert value.item() == pytest.approx(float(wanted), rel=1e-10, abs=1e-10)

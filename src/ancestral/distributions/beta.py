@@ -192,8 +192,10 @@ def kl_beta(q: dict[str, Any], p: dict[str, Any]) -> Tensor:
     """
     a_q, b_q = double(q["concentration1"]), double(q["concentration0"])
     a_p, b_p = double(p["concentration1"]), double(p["concentration0"])
-    out = log_gamma_bregman(a_p, a_q) + log_gamma_bregman(b_p, b_q)
-    out = out - log_gamma_bregman(a_p + b_p, a_q + b_q)
+    n_q, n_p = a_q + b_q, a_p + b_p
+    scale = n_p / n_q
+    out = log_gamma_bregman(a_p, a_q, scale) + log_gamma_bregman(b_p, b_q, scale)
+    out = out - log_gamma_bregman(n_p, n_q, scale)
     return result_like(out, *q.values(), *p.values())
 
 

@@ -167,8 +167,10 @@ def kl_dirichlet(q: dict[str, Any], p: dict[str, Any]) -> Tensor:
     gamma function.
     """
     mine, other = double(q["concentration"]), double(p["concentration"])
-    whole = log_gamma_bregman(other.sum(-1), mine.sum(-1))
-    out = log_gamma_bregman(other, mine).sum(-1) - whole
+    whole, total = mine.sum(-1, keepdim=True), other.sum(-1, keepdim=True)
+    scale = total / whole
+    parts = log_gamma_bregman(other, mine, scale).sum(-1)
+    out = parts - log_gamma_bregman(total, whole, scale).squeeze(-1)
     return result_like(out, *q.values(), *p.values())
 
 

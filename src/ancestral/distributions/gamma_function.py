@@ -109,10 +109,16 @@ def excess(u: Tensor) -> Tensor:
     return torch.where(near, w * s - 2.0 * s * square * tail, away - away.log1p())
 
 
-def log_gamma_bregman(p: Tensor, q: Tensor) -> Tensor:
-    r""":math:`\log\Gamma(p) - \log\Gamma(q) - (p-q)\,\psi(q) \ge 0`."""
-    ratio = p / q
-    main = q * (ratio * deviance(1.0 / ratio)) + 0.5 * deviance(ratio)
+def log_gamma_bregman(p: Tensor, q: Tensor, scale: Tensor | float = 1.0) -> Tensor:
+    r""":math:`D(p, q) = \log\Gamma(p) - \log\Gamma(q) - (p-q)\,\psi(q) \ge 0`.
+
+    Divergences of laws normalised by a beta function are :math:`\sum_k D(p_k, q_k) - D(P, Q)` with
+    P, Q the sums, whose leading terms cancel where p and q are large. The ``scale`` c adds
+    :math:`(c-1)q - p\log c` to each, which changes no such difference; with c = P/Q the leading
+    terms are :math:`P\sum_k s_k\log\frac{s_k}{t_k}`, with the shares :math:`s_k = p_k/P` and
+    :math:`t_k = q_k/Q`: the last one is 0, and the others' sum has positive terms only.
+    """
+    main = p * deviance(q / p * scale) + 0.5 * deviance(p / q)
     return main + stirling_error(p) - stirling_error(q) + (p - q) * digamma_error(q)
 
 

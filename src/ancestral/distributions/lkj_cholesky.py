@@ -14,10 +14,12 @@ from ancestral.core.rng import Generator, blank, normal
 from ancestral.distributions.constraints import Constraint, correlation_cholesky, positive
 from ancestral.distributions.dirichlet import draw_dirichlet
 from ancestral.distributions.gamma_function import (
+    deviance,
     digamma_error,
     double,
     excess,
     log_beta,
+    log_gamma_bregman,
     result_like,
     stirling_error,
 )
@@ -246,18 +248,7 @@ def kl_lkj(q: dict[str, Any], p: dict[str, Any], size: int) -> Tensor:
     """
     anchor = _anchor(q["concentration"])
     (mine, half), (other, _) = (_rows(law["concentration"], size, anchor) for law in (q, p))
-    return result_like(_bregman_gap(other, mine, half).sum(-1), *q.values(), *p.values())
-
-
-def _bregman_gap(p: Tensor, q: Tensor, m: Tensor) -> Tensor:
-    r""":math:`D(p, q) - D(p + m, q + m)`, whose leading terms cancel where p and q are large:
-
-    :math:`p\log\left(1 + \frac{m(p-q)}{q(p+m)}\right) - m\log\frac{p+m}{q+m} +
-    \frac{m(p-q)}{2q(q+m)} - \frac12\log\frac pq + \frac12\log\frac{p+m}{q+m}` and Stirling's
-    errors.
-    """
-    turn, whole = m * (p - q) / q, ((p + m) / (q + m)).log()
-    main = p * (turn / (p + m)).log1p() - m * whole
-    halves = 0.5 * (turn / (q + m) - (p / q).log() + whole)
-    errors = stirling_error(p) - stirling_error(q) - stirling_error(p + m) + stirling_error(q + m)
-    return main + halves + errors + (p - q) * (digamma_error(q) - digamma_error(q + m))
+    total, whole = other + half, mine + half
+    scale = total / whole
+    parts = log_gamma_bregman(other, mine, scale) - log_gamma_bregman(total, whole, scale)
+    return result_like((parts + half * deviance(scale)).sum(-1), *q.values(), *p.values())
