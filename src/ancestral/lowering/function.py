@@ -28,7 +28,7 @@ from ancestral.runtime.compiled import check_choice
 from ancestral.runtime.entry import Entry
 from ancestral.runtime.interpret import interpret
 from ancestral.runtime.run import Run
-from ancestral.runtime.step import Step
+from ancestral.runtime.step import Entered, Step
 from ancestral.runtime.watch import Watch
 
 OPTIONS = ("x_dict", "return_dict", "generator", "noise", "batch_n")
@@ -123,7 +123,7 @@ class LossFunction:
                 try:
                     return step.function(*args)
                 except (RuntimeError, ValueError) as error:
-                    name_error(step.run(args, generator, batch_n), error)
+                    name_error(Entered(step, args, generator, batch_n), error)
                     raise
         run, watch = self.prepare(x_dict, generator, noise, batch_n, scalars)
         if torch.is_grad_enabled():
@@ -162,7 +162,7 @@ class LossFunction:
             args = self._enter(x_dict, batch_n, generator)
             if args is not None:
                 step: Any = self._last
-                return step.run(args, generator, batch_n), None
+                return Entered(step, args, generator, batch_n), None
         data = self._data(x_dict, scalars)
         key = (batch_n, *(k for v in data.values() for k in (v.shape, v.dtype, v.device)))
         ready, enter = self._ready.get(key, (None, None))

@@ -132,6 +132,7 @@ class Model:
         self._steps = steps
         self._probed = False
         self._state = self._everything()
+        self._laws = list(self.distributions)
         self._watched = list(self._state.parameters())
         self._trains = [p.requires_grad for p in self._watched]
 
@@ -163,8 +164,6 @@ class Model:
 
     def _notice_freezing(self) -> None:
         """Parameters that were frozen or freed since the last step: all checks are made again."""
-        if list(map(REQUIRES_GRAD, self._watched)) == self._trains:
-            return
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PlugInWarning)
             self.set_loss(self.loss, self.test_loss)
@@ -219,8 +218,9 @@ class Model:
                 that names a term, a variable or a row comes first, where one is at fault.
             GradientError: At the first step, if a trained parameter has no part in the loss.
         """
-        self._notice_freezing()
-        for module in self.distributions:
+        if list(map(REQUIRES_GRAD, self._watched)) != self._trains:
+            self._notice_freezing()
+        for module in self._laws:
             if not module.training:
                 module.train()
         step = self._step("train")

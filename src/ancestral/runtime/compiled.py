@@ -18,9 +18,12 @@ from ancestral.runtime.source import loss_and_gradient
 
 GRADIENT = "gradient"
 BACKEND = "inductor"  # torch's default
+# inductor asserts every size and stride in each call, which guards have looked at before it: a
+# twentieth of a small step
+OPTIONS: dict[str, dict[str, Any]] = {BACKEND: {"size_asserts": False}}
 SWITCH = "trace_autograd_ops"  # of Dynamo: torch.autograd.grad inside a graph
-HOOKS = operator.attrgetter("_backward_hooks")
-LATE_HOOKS = operator.attrgetter("_post_accumulate_grad_hooks")
+RECORDS = "record_runtime_overhead"  # of Dynamo: calls in each graph for a profiler's sake
+HOOKS = operator.attrgetter("_backward_hooks", "_post_accumulate_grad_hooks")
 Gradient = tuple[Tensor | None, ...]
 
 
@@ -66,6 +69,7 @@ class Compiled:
     ) -> None:
         self._eager = function
         self._weights = tuple(weights)
+        self._no_hooks = [(None, None)] * len(self._weights)
         self._value = _Graph(function, rows, backend)
         both = loss_and_gradient(function, self._weights)
         self._both = _Graph(both, rows, backend, needs_switch=True)
@@ -84,7 +88,7 @@ class Compiled:
         gradient beside the value if only ``.backward()`` can give it: where the compiler fails, a
         hook of a weight waits for it, or an argument wants one too.
         """
-        if any(map(HOOKS, self._weights)) or any(map(LATE_HOOKS, self._weights)):
+        if list(map(HOOKS, self._weights)) != self._no_hooks and self._has_hooks():
             self._tell("the loss alone, since a parameter has a hook that backward() calls")
             return self(*args), None
         for a in args:
@@ -100,6 +104,9 @@ class Compiled:
         for i in self._shared:
             gradient = (*gradient[:i], _own(gradient[i], self._weights[i]), *gradient[i + 1 :])
         return value, gradient
+
+    def _has_hooks(self) -> bool:
+        return any(any(hooks) for hooks in map(HOOKS, self._weights))
 
     def _run(self, graph: "_Graph", args: tuple[Any, ...]) -> Any:
         if self.gave_up:
@@ -132,7 +139,9 @@ class _Graph:
         *,
         needs_switch: bool = False,
     ) -> None:
-        self._function = torch.compile(function, fullgraph=True, backend=backend)
+        self._function = torch.compile(
+            function, fullgraph=True, backend=backend, options=OPTIONS.get(backend)
+        )
         self._rows = rows
         self._needs_switch = needs_switch
         self.traces = 0  # with the switch, every one is made below
@@ -152,17 +161,17 @@ class _Graph:
             for dim in dims:
                 if value.shape[dim] > 1:  # a size of 1 is always a case of its own
                     torch._dynamo.maybe_mark_dynamic(value, dim)
-        with warnings.catch_warnings():
+        config = torch._dynamo.config
+        if self._needs_switch and not hasattr(config, SWITCH):
+            raise torch._dynamo.exc.Unsupported(
+                f"torch {torch.__version__} does not trace torch.autograd.grad; take a later "
+                "version, or compile=True."
+            )
+        chosen = {SWITCH: True} if self._needs_switch else {}
+        chosen |= {RECORDS: False} if hasattr(config, RECORDS) else {}
+        with warnings.catch_warnings(), config.patch(chosen):
             warnings.simplefilter("ignore")  # the compiler's own deprecations
-            if not self._needs_switch:
-                return self._function(*args)
-            if not hasattr(torch._dynamo.config, SWITCH):
-                raise torch._dynamo.exc.Unsupported(
-                    f"torch {torch.__version__} does not trace torch.autograd.grad; take a later "
-                    "version, or compile=True."
-                )
-            with torch._dynamo.config.patch(SWITCH, True):
-                return self._function(*args)
+            return self._function(*args)
 
 
 def _not_its_own(gradient: Gradient, weights: Sequence[Tensor], args: Sequence[Any]) -> set[int]:

@@ -1,6 +1,6 @@
 """The fast path: a generated step, the noise that it is given, and the short way in."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -149,17 +149,44 @@ class Step:
         found: Entry = made(text.written(), tuple(text.bound))
         return found
 
-    def run(self, args: Sequence[Any], generator: Generator, batch_n: int | None) -> Run:
-        """The run of an entry's arguments."""
-        names = self.source.inputs
-        run = Run(self.program, dict(zip(names, args, strict=False)), None, generator, batch_n)
-        for noise, given in zip(self._noise, args[len(names) :], strict=False):
+
+class Entered(Run):
+    """A run by the arguments of a short way in; what it was given is told when it is asked for.
+
+    Args:
+        step: The generated step.
+        args: Its arguments.
+        generator: Source of what noise is not drawn yet.
+        batch_n: Number of rows where no data says it.
+    """
+
+    __slots__ = ()
+
+    def __init__(
+        self, step: Step, args: tuple[Any, ...], generator: Generator, batch_n: int | None
+    ) -> None:
+        self.step, self.args, self.generator, self.batch_n = step, args, generator, batch_n
+        self.program = step.program
+        self.noise: Mapping[str, Tensor] = {}
+        self.wants_gradient = False
+        self.gradient = None
+
+    @property
+    def data(self) -> Mapping[str, Tensor]:  # type: ignore[override]
+        """The given values that the step reads."""
+        return dict(zip(self.step.source.inputs, self.args, strict=False))
+
+    @property
+    def drawn(self) -> dict[str, Tensor]:  # type: ignore[override]
+        """The noise that was used."""
+        source = self.step.source
+        found: dict[str, Tensor] = {}
+        for n, given in zip(source.noise, self.args[len(source.inputs) :], strict=False):
             if isinstance(given, OwnNoise):
-                given.leave(noise[0], run.drawn)
+                found.update((n.name, noise) for noise in given.drawn.values())
             else:
-                run.drawn[noise[0]] = given
-        run.step, run.args = self, args
-        return run
+                found[n.name] = given
+        return found
 
 
 def _size(axis: Any, carriers: dict[Any, tuple[str, int]]) -> Any:
@@ -194,11 +221,6 @@ class OwnNoise:
         self._make, self._like, self._generator, self._given = make, like, generator, given
         self.name = name
         self.drawn = {} if drawn is None else drawn  # where it is left
-
-    def leave(self, name: str, drawn: dict[str, Tensor]) -> None:
-        """From now on the noise is left there; what has been drawn already is too."""
-        drawn.update((name, noise) for noise in self.drawn.values())
-        self.name, self.drawn = name, drawn
 
     def __call__(self, shape: tuple[int, ...], **params: Any) -> Tensor:
         """The noise for these parameters."""
