@@ -228,8 +228,8 @@ class Model:
         step.check_gradients(run.program.scalars)
         run.wants_gradient = self._probed
         if self.compile == GRADIENT and not self._probed:
-            run.step = None  # which parameters the loss reaches is seen in a backward pass
             run.noise = run.noise or run.drawn
+            run.step = None  # which parameters the loss reaches is seen in a backward pass
         clear(self.optimizer)  # first: the memory of the last gradient serves this one
         loss = execute(run, watch)
         check_value(self.loss, loss, self.distributions, run)

@@ -160,13 +160,14 @@ class Entered(Run):
         batch_n: Number of rows where no data says it.
     """
 
-    __slots__ = ()
+    __slots__ = ("_source",)
 
     def __init__(
         self, step: Step, args: tuple[Any, ...], generator: Generator, batch_n: int | None
     ) -> None:
         self.step, self.args, self.generator, self.batch_n = step, args, generator, batch_n
-        self.program = step.program
+        self.program, self._source = step.program, step.source
+        self.keep = None
         self.noise: Mapping[str, Tensor] = {}
         self.wants_gradient = False
         self.gradient = None
@@ -174,12 +175,12 @@ class Entered(Run):
     @property
     def data(self) -> Mapping[str, Tensor]:  # type: ignore[override]
         """The given values that the step reads."""
-        return dict(zip(self.step.source.inputs, self.args, strict=False))
+        return dict(zip(self._source.inputs, self.args, strict=False))
 
     @property
     def drawn(self) -> dict[str, Tensor]:  # type: ignore[override]
         """The noise that was used."""
-        source = self.step.source
+        source = self._source
         found: dict[str, Tensor] = {}
         for n, given in zip(source.noise, self.args[len(source.inputs) :], strict=False):
             if isinstance(given, OwnNoise):
