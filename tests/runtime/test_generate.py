@@ -10,8 +10,25 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ancestral.distributions import Bernoulli, Gamma, Normal
-from ancestral.losses import KL, E, Entropy, KullbackLeibler
+from ancestral.distributions import (
+    Bernoulli,
+    BernoulliMixture,
+    Categorical,
+    Gamma,
+    MultivariateNormal,
+    Normal,
+    NormalMixture,
+)
+from ancestral.losses import (
+    KL,
+    E,
+    Entropy,
+    KullbackLeibler,
+    LeaveOneOut,
+    Score,
+    sqnorm,
+    values,
+)
 from ancestral.runtime.interpret import interpret
 from ancestral.runtime.run import Run
 from ancestral.runtime.source import Source
@@ -248,3 +265,36 @@ def test_closed_forms_of_numbers_are_constants_of_the_laws_precision():
     first, second = function({}), function({})
     assert first.dtype == second.dtype == torch.float32
     assert torch.equal(first, second)
+
+
+A = torch.linspace(-1.0, 1.0, 12).reshape(3, 2, 2)
+LAWS_OF_DATA = {
+    "matrix": (MultivariateNormal, {"loc": A[..., 0], "scale_tril": A.tril() + 2 * torch.eye(2)}),
+    "mixture": (NormalMixture, {"weight_logits": A[..., 0], "loc": A, "scale": A.exp()}),
+    "coins": (BernoulliMixture, {"weight_logits": A[..., 0], "logits": A}),
+}
+
+
+@pytest.mark.parametrize("name", LAWS_OF_DATA)
+def test_a_density_that_is_made_from_parts_is_written_out(name: str) -> None:
+    """Class methods, comprehensions and ``torch.linalg`` come to lines of PyTorch."""
+    law, params = LAWS_OF_DATA[name]
+    named = {key: f"c{i}" for i, key in enumerate(params)}
+    p = law(var=["x"], cond_var=list(named.values()), **named)
+    data = {"x": torch.ones(3, 2), **{named[key]: value for key, value in params.items()}}
+    density = p.log_prob().function()
+    interpreted, written = density(data), density(data)
+    assert density.source().startswith("def make():")
+    torch.testing.assert_close(written, interpreted)
+
+
+def test_draws_without_a_derivative_are_not_cut() -> None:
+    """Of the three draws only the last could carry a gradient past the score."""
+    data = {"a": torch.zeros(3, 2)}
+    for law, cut in ((Bernoulli, False), (Categorical, False), (Normal, True)):
+        params = {"loc": "a", "scale": 1.0} if law is Normal else {"logits": "a"}
+        q = law(var=["x"], cond_var=["a"], **params)
+        score = {q: Score(LeaveOneOut(), draws=4)}
+        text = E(q, sqnorm(values("x"))).estimate(score).source(data)
+        draw = next(line for line in text.splitlines() if " z0 = " in line)
+        assert ("detach" in draw) == cut

@@ -9,6 +9,9 @@ from collections.abc import Callable, Sequence
 import torch
 
 Generator = torch.Generator | None
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+HALF_STEP = {dtype: torch.finfo(dtype).eps / 4 for dtype in FLOATS}
+TINY = {dtype: torch.finfo(dtype).tiny for dtype in FLOATS}
 
 
 def blank(shape: Sequence[int], like: torch.Tensor) -> torch.Tensor:
@@ -31,13 +34,13 @@ def uniform(like: torch.Tensor, generator: Generator = None) -> torch.Tensor:
         u = torch.rand(like.shape, dtype=like.dtype, device=like.device, generator=generator)
     # torch.rand draws from [0, 1) in steps of eps / 2; a zero stands for the middle of its step, so
     # that both tails of a law are as long
-    return u.clamp_(min=torch.finfo(u.dtype).eps / 4)
+    return u.clamp_min_(HALF_STEP[u.dtype])
 
 
 def exponential(like: torch.Tensor, generator: Generator = None) -> torch.Tensor:
     """Standard exponential noise, precise in both tails; never 0."""
     e = torch.empty_like(like).exponential_(generator=generator)
-    return e.clamp_(min=torch.finfo(e.dtype).tiny)
+    return e.clamp_min_(TINY[e.dtype])
 
 
 def gumbel(like: torch.Tensor, generator: Generator = None) -> torch.Tensor:

@@ -85,8 +85,8 @@ class Categorical(Law):
     @staticmethod
     def draw(noise: Tensor, probs: Any = None, logits: Any = None) -> Tensor:
         """The category with the largest log probability plus Gumbel noise, one-hot."""
-        winner = _ByIndex.draw(noise, probs, logits)
-        return F.one_hot(winner, noise.shape[-1]).to(noise.dtype)
+        score = (probs.log() if logits is None else logits) + noise  # log 0 = -inf: never drawn
+        return torch.zeros_like(score).scatter(-1, score.argmax(-1, keepdim=True), 1.0)
 
     @staticmethod
     def relaxed(
@@ -140,8 +140,7 @@ class _ByIndex(Law):
     @staticmethod
     def draw(noise: Tensor, probs: Any = None, logits: Any = None) -> Tensor:
         """The index with the largest log probability plus Gumbel noise."""
-        score = logits if logits is not None else probs.log()  # log 0 = -inf: never drawn
-        return (score + noise).argmax(-1)
+        return ((probs.log() if logits is None else logits) + noise).argmax(-1)
 
     @staticmethod
     def log_density(x: Tensor, probs: Any = None, logits: Any = None) -> Tensor:

@@ -164,22 +164,20 @@ def _draw(w: Writer, step: ir.Draw) -> None:
         soft = w.inlined(law.moves.relaxed, [given, Known(step.through)], params)
         soft = w.assign("soft", soft)
         text = f"({text}).detach() + ({soft} - {soft}.detach())"
-    w.put(
-        step.out, "z", f"({text}).detach()" if step.cut and _may_have_slope(text, name) else text
-    )
+    cut = step.cut and not _is_flat(text, name)
+    w.put(step.out, "z", f"({text}).detach()" if cut else text)
 
 
-def _may_have_slope(text: str, noise: str) -> bool:
-    """Whether a draw may have a derivative; the noise, a choice and a comparison have none."""
-    node: Any = ast.parse(text, mode="eval").body
-    while (
-        isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and node.func.attr == "to"
-    ):
-        node = node.func.value
-    chosen = isinstance(node, ast.Call) and ast.unparse(node.func) == "F.one_hot"
-    return not (chosen or isinstance(node, ast.Compare) or ast.unparse(node) == noise)
+def _is_flat(text: str, noise: str) -> bool:
+    """Whether a draw has no derivative to cut: the noise, an index, a comparison, a one-hot row."""
+    match ast.parse(text, mode="eval").body:
+        case ast.Name(id):
+            return id == noise
+        case ast.Call(ast.Attribute(value, "to")):
+            return isinstance(value, ast.Compare)
+        case ast.Call(ast.Attribute(value, attr)):
+            return attr == "argmax" or ast.unparse(value).startswith("torch.zeros_like(")
+    return False
 
 
 def _table(w: Writer, step: ir.Table) -> None:
