@@ -21,6 +21,7 @@ from ancestral.distributions.gamma_function import double, result_like
 from ancestral.distributions.gumbel import Gumbel
 from ancestral.distributions.law import Law, Parameter, Params
 from ancestral.distributions.normal import Normal
+from ancestral.distributions.tail_moments import moments_by_tails
 
 ENDS = {"lower": extended, "upper": extended}
 NEEDED = ("log_cdf", "log_sf", "icdf")
@@ -91,6 +92,20 @@ class TruncatedMoves(Law):
         """The quantile of the law before truncation, mended in its tails."""
         out = _Interval(cls, lower, upper, own).quantile(double(u))
         return result_like(out, u, lower, upper, *own.values())
+
+
+class TruncatedNumberMoves(TruncatedMoves):
+    """The moves of a truncated law of numbers, which has moments too."""
+
+    @classmethod
+    def mean_of(cls, lower: Any, upper: Any, **own: Any) -> Any:
+        """The mean, by an integral over distribution functions."""
+        return result_like(_moments(cls, lower, upper, own)[0], lower, upper, *own.values())
+
+    @classmethod
+    def variance_of(cls, lower: Any, upper: Any, **own: Any) -> Any:
+        """The variance, likewise."""
+        return result_like(_moments(cls, lower, upper, own)[1], lower, upper, *own.values())
 
 
 class _Interval:
@@ -176,6 +191,25 @@ class _Interval:
         return gap.nan_to_num(torch.inf), torch.where(step.isfinite(), step, 0.0)
 
 
+def _moments(
+    moves: type[TruncatedMoves], lower: Any, upper: Any, own: Mapping[str, Any]
+) -> tuple[Tensor, Tensor]:
+    """The mean and the variance, about the median of the law before truncation or, if it is not
+    in the interval, the end that is next to it: there the density has its mode or a kink, if any.
+    """
+    at = _Interval(moves, lower, upper, own)
+    fixed = {k: v.detach() for k, v in at.own.items()}
+    ends = {"lower": at.low, "upper": at.high, **at.own}
+    with torch.no_grad():
+        rank = torch.zeros_like(at.log_mass)
+        first, middle, last = (moves.base.icdf(rank + u, **fixed) for u in (0.0, 0.5, 1.0))
+        plain = _Interval(moves, at.low.detach(), at.high.detach(), fixed)
+    low, high = torch.maximum(at.low, first), torch.minimum(at.high, last)
+    centre = torch.minimum(torch.maximum(middle, low), high)
+    tails = (lambda x: moves.log_cdf(x, **ends), lambda x: moves.log_sf(x, **ends))
+    return moments_by_tails(tails, plain.quantile, centre, low, high)
+
+
 def _log_difference(top: Tensor, rest: Tensor) -> Tensor:
     r""":math:`\log(e^{top} - e^{rest})`."""
     return top + log1mexp((top - rest).clamp(min=0.0))
@@ -190,7 +224,8 @@ def truncated_moves(base: type[Law], counts: bool) -> type[TruncatedMoves]:
         "domains": {**base.domains, **ENDS},
         "reparametrised": base.reparametrised and not counts,
     }
-    return type(f"Truncated{base.__name__}", (TruncatedMoves,), found)
+    parent = TruncatedMoves if counts else TruncatedNumberMoves
+    return type(f"Truncated{base.__name__}", (parent,), found)
 
 
 class Truncated(Law):
@@ -199,8 +234,10 @@ class Truncated(Law):
 
     It takes any law of numbers or counts that has a distribution function and its inverse; of
     counts both ends belong to it. Draws are quantiles, with the pathwise gradient if the law's
-    have one. For a normal law :class:`TruncatedNormal` is faster, and exact for intervals that are
-    narrow too, where a difference of distribution functions loses digits.
+    have one. Of numbers, mean and variance are integrals of distribution functions, to 1e-10
+    where these have as many digits; counts have none. For a normal law :class:`TruncatedNormal`
+    is faster, and exact for intervals that are narrow too, where a difference of distribution
+    functions loses digits.
 
     Args:
         law: The law g before truncation; its variable, conditions and network stay.
