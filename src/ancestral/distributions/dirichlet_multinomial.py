@@ -23,7 +23,9 @@ class DirichletMultinomial(Law):
     \prod_k\frac{\Gamma(x_k+\alpha_k)}{x_k!\,\Gamma(\alpha_k)}`, where
     :math:`A = \sum_k\alpha_k`. With K = 2 its first count is beta-binomial.
 
-    Its draws are whole numbers, so that they have no pathwise gradient: choose an estimator.
+    Its draws are whole numbers, so that they have no pathwise gradient: choose an estimator. Its
+    entropy is a sum over all counts from 0 to n, which ``get_entropy`` refuses; in a loss it is
+    estimated by draws.
 
     Args:
         var: Name of its variable.
