@@ -71,8 +71,7 @@ class LossFunction:
         self._programs: dict[frozenset[str], tuple[Program, Any]] = {}
         self._steps: dict[Any, Step] = {}  # by the event shapes of inputs
         self._ready: dict[Any, tuple[Step, Entry]] = {}  # by their exact shapes
-        self._last: Step | None = None  # that of the last call, and the short way into it
-        self._enter: Entry | None = None
+        self._last: tuple[Step, Entry] | None = None  # of the last call; one word, for threads
         self._checked: set[frozenset[str]] = set()
         self._tree = rewrite(loss)
         warn_plug_in(self._tree)
@@ -114,10 +113,11 @@ class LossFunction:
         Returns:
             A tensor, differentiable; with ``return_dict`` a pair of it and a dict.
         """
-        if self._enter is not None and not (noise or scalars or return_dict):
-            args = self._enter(x_dict, batch_n, generator)
+        last = self._last
+        if last is not None and not (noise or scalars or return_dict):
+            step, enter = last
+            args = enter(x_dict, batch_n, generator)
             if args is not None:
-                step: Any = self._last
                 if torch.is_grad_enabled():
                     self.check_gradients(step.program.scalars)
                 try:
@@ -158,19 +158,20 @@ class LossFunction:
         scalars: Mapping[str, Any],
     ) -> tuple[Run, Watch | None]:
         """A run over checked inputs; a watch comes with it if they are of a new kind."""
-        if self._enter is not None and not (noise or scalars):
-            args = self._enter(x_dict, batch_n, generator)
+        last = self._last
+        if last is not None and not (noise or scalars):
+            step, enter = last
+            args = enter(x_dict, batch_n, generator)
             if args is not None:
-                step: Any = self._last
                 return Entered(step, args, generator, batch_n), None
         data = self._data(x_dict, scalars)
         key = (batch_n, *(k for v in data.values() for k in (v.shape, v.dtype, v.device)))
-        ready, enter = self._ready.get(key, (None, None))
+        ready = self._ready.get(key)
         watch = None
-        if ready is not None and ready.is_current():
-            self._last, self._enter = ready, enter
-            run = Run(ready.program, data, noise, generator, batch_n)
-            run.step = ready
+        if ready is not None and ready[0].is_current():
+            self._last = ready
+            run = Run(ready[0].program, data, noise, generator, batch_n)
+            run.step = ready[0]
         else:
             flat = frozenset(n for n, v in data.items() if v.dim() == 0)
             kind = (flat, tuple((v.shape[1:], v.dtype, v.device) for v in data.values()))
@@ -185,7 +186,7 @@ class LossFunction:
         step = self._steps.get(kind)
         if step is None or step.program is not run.program or not step.is_current():
             step = self._steps[kind] = Step(run, self._compile, self.weights)
-        self._last, self._enter = self._ready[key] = step, step.entry(run)
+        self._last = self._ready[key] = step, step.entry(run)
 
     def _check_noise(self, program: Program, noise: Mapping[str, Tensor]) -> None:
         for name in noise:
