@@ -16,9 +16,11 @@ from ancestral.core.errors import (
 )
 from ancestral.core.names import listing
 from ancestral.core.rng import Generator
+from ancestral.losses.game import Game
 from ancestral.losses.node import Node
 from ancestral.losses.scope import inputs
 from ancestral.lowering.check import check_gradients
+from ancestral.lowering.game import flows
 from ancestral.lowering.lower import lower_with_flow
 from ancestral.lowering.plug_in import warn_plug_in
 from ancestral.lowering.rewrite import rewrite
@@ -42,7 +44,8 @@ class LossFunction:
 
     Args:
         loss: The expression.
-        trained: Identities of the parameters whose gradient must be right; all if not given.
+        trained: Identities of the parameters whose gradient must be right; all if not given. Of a
+            game, a sequence of them, one for each objective.
         compile: Whether ``torch.compile`` makes one graph of the step, from the second call on; or
             the name of its backend; or, with ``weights``, ``"gradient"``.
         weights: What the gradient is taken in, where it is part of the graph.
@@ -58,7 +61,7 @@ class LossFunction:
         self,
         loss: Any,
         *,
-        trained: set[int] | None = None,
+        trained: set[int] | Sequence[set[int]] | None = None,
         compile: bool | str = False,
         weights: Sequence[Tensor] | None = None,
     ) -> None:
@@ -66,7 +69,9 @@ class LossFunction:
         self.loss: Node = loss
         self._compile = compile
         self.weights: Sequence[Tensor] = weights or ()
-        self._trained = trained
+        self._parts = loss.objectives if isinstance(loss, Game) else (loss,)
+        own = trained if isinstance(trained, Sequence) else [trained] * len(self._parts)
+        self._trained: Sequence[set[int] | None] = own
         self._inputs = inputs(loss)
         self._programs: dict[frozenset[str], tuple[Program, Any]] = {}
         self._steps: dict[Any, Step] = {}  # by the event shapes of inputs
@@ -79,15 +84,17 @@ class LossFunction:
     def program(self, scalars: frozenset[str] = frozenset()) -> Program:
         """The program for these scalars."""
         if scalars not in self._programs or not self._programs[scalars][0].is_current():
-            program, flow, _ = lower_with_flow(self.loss, scalars, self._tree)
-            self._programs[scalars] = (program, flow)
+            program, _, flow = lower_with_flow(self.loss, scalars, self._tree)
+            self._programs[scalars] = (program, flows(program, flow))
         return self._programs[scalars][0]
 
     def check_gradients(self, scalars: frozenset[str] = frozenset()) -> None:
         """Raise if a gradient path is cut without a word."""
         if scalars not in self._checked:
             program = self.program(scalars)
-            check_gradients(self.loss, program, self._programs[scalars][1], self._trained)
+            found = zip(self._parts, self._programs[scalars][1], self._trained, strict=True)
+            for part, flow, trained in found:
+                check_gradients(part, program, flow, trained)
             self._checked.add(scalars)
 
     def __call__(
@@ -227,12 +234,15 @@ class LossFunction:
         return {n: _tensor(n, given[n], dtype) for n in self._inputs}
 
 
-def execute(run: Run, watch: Watch | None) -> Tensor:
-    """Run a program; an error of torch in an unwatched run is named by its term."""
+def execute(run: Run, watch: Watch | None) -> Any:
+    """Run a program; an error of torch in an unwatched run is named by its term.
+
+    Returns:
+        A tensor; of a game a tuple of them, one for each player.
+    """
     try:
         if run.step is not None:
-            value: Tensor = run.step(run)
-            return value
+            return run.step(run)
         value = interpret(run, watch)
         if run.keep is not None:
             run.keep(run)

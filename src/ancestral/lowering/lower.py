@@ -2,6 +2,7 @@
 
 from ancestral.losses.apply import Apply, Grad, Jvp, Norm
 from ancestral.losses.chain import ClosedForm, LogMeanExp
+from ancestral.losses.game import Game
 from ancestral.losses.node import (
     Add,
     Clamp,
@@ -22,7 +23,7 @@ from ancestral.losses.node import (
 )
 from ancestral.losses.prob import Expectation, LogProb, Prob
 from ancestral.losses.scope import inputs
-from ancestral.lowering import arithmetic, laws
+from ancestral.lowering import arithmetic, game, laws
 from ancestral.lowering.build import Flow
 from ancestral.lowering.check import check_names
 from ancestral.lowering.context import Lowering, Rules, Scope
@@ -56,6 +57,7 @@ RULES: Rules = {
     Prob: laws.prob,
     ClosedForm: laws.closed_form,
     Expectation: laws.expectation,
+    Game: game.objectives,
 }
 
 

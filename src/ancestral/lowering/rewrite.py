@@ -8,6 +8,7 @@ exponentials become one stable reduction. The sign of a mean of a sum goes into 
 from dataclasses import replace
 
 from ancestral.losses.chain import LogMeanExp, expand
+from ancestral.losses.game import Game
 from ancestral.losses.node import Add, Constant, Div, Mul, Neg, Node, Pow, Reduce, Sub, Unary
 from ancestral.losses.prob import (
     CrossEntropy,
@@ -72,4 +73,4 @@ def has_expectation(node: Node) -> bool:
 
 def is_sum(node: Node) -> bool:
     """Whether expectations under different children of a node may share a draw."""
-    return isinstance(node, (Add, Sub, Neg))
+    return isinstance(node, (Add, Sub, Neg, Game))

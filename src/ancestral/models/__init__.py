@@ -3,8 +3,9 @@
 from ancestral.models.fit import History
 from ancestral.models.ml import ML
 from ancestral.models.model import Model
+from ancestral.models.player import Player
 from ancestral.models.recipe import Recipe
 from ancestral.models.vae import VAE
 from ancestral.models.vi import VI
 
-__all__ = ["ML", "VAE", "VI", "History", "Model", "Recipe"]
+__all__ = ["ML", "VAE", "VI", "History", "Model", "Player", "Recipe"]

@@ -11,11 +11,13 @@ from torch import Tensor
 from ancestral.core.errors import DataError, OptionError, TrainingError, did_you_mean
 from ancestral.losses.scope import inputs
 from ancestral.models.batches import Batch, Batches, whole
-from ancestral.models.progress import ProgressLine
+from ancestral.models.progress import ProgressLine, spelled
 
 if TYPE_CHECKING:
     from ancestral.models.model import Model
 
+TAKEN = ("epoch", "loss", "validation", "seconds")  # what a record calls its own
+MEANS = ("loss", "validation")
 OPTIONS = (
     "vars", "batch_size", "shuffle", "validation", "transform", "progress", "generator",
     "callbacks",
@@ -28,7 +30,8 @@ class History:
 
     Args:
         records: One dict per epoch: ``epoch``, ``loss`` (mean over the rows, as they were
-            trained), ``validation`` (mean over the rows, or ``None``), ``seconds``.
+            trained), ``validation`` (mean over the rows, or ``None``), ``seconds``. With players
+            these means are dicts, by the player's name.
 
     Example:
         >>> History([{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.5}])["loss"]
@@ -38,8 +41,8 @@ class History:
     records: list[dict[str, Any]] = field(default_factory=list)
 
     def __getitem__(self, name: str) -> list[Any]:
-        """One quantity over epochs: ``history["loss"]``."""
-        return [r[name] for r in self.records]
+        """One quantity over epochs: ``history["loss"]``, or a player's objective by its name."""
+        return [r[name] if name in r else r["loss"][name] for r in self.records]
 
     def __len__(self) -> int:
         """The number of epochs."""
@@ -50,7 +53,7 @@ class History:
         if not self.records:
             return "History(no epochs)"
         last = self.records[-1]
-        told = [f"{k} {last[k]:.4g}" for k in ("loss", "validation") if last.get(k) is not None]
+        told = [f"{k} {spelled(last[k], '.4g')}" for k in MEANS if last.get(k) is not None]
         return f"History({len(self)} epochs, the last with {', '.join(told)})"
 
 
@@ -101,40 +104,41 @@ class Fitting:
     def _epoch(
         self, epoch: int, train: Batches, held: Batches | None, line: ProgressLine
     ) -> dict[str, Any]:
-        start = time.perf_counter()
-        total: Any = 0.0  # stays on the device: no synchronisation per step
-        rows = 0
+        start, mean, rows = time.perf_counter(), Mean(), 0
         for batch in train:
             if self.transform is not None:
                 batch = train.require(self.transform(batch))
             n = train.size(batch)
-            loss = self.model.train(batch, generator=self.generator, **self.scalars)
-            total = total + _wide(loss) * n
+            mean.add(self._step(batch), n)
             rows += n
             line.step(epoch, rows)
         return {
             "epoch": epoch,
-            "loss": float(total) / rows,
+            "loss": mean.value,
             "validation": None if held is None else self._evaluate(held),
             "seconds": time.perf_counter() - start,
         }
 
-    def _evaluate(self, held: Batches) -> float:
+    def _step(self, batch: Batch) -> Any:
+        """A step on a batch: of players who play in turn the next one's."""
+        model, options = self.model, {"generator": self.generator, **self.scalars}
+        if model.round == 1:
+            return model.train(batch, **options)
+        return model.play_next(batch, **options)
+
+    def _evaluate(self, held: Batches) -> Any:
         """The mean test loss over the rows of held-out data."""
         scalars = {k: v for k, v in self.scalars.items() if k in inputs(self.model.test_loss)}
-        total: Any = 0.0
-        rows = 0
+        mean = Mean()
         for batch in held:
-            n = held.size(batch)
             value = self.model.test(batch, generator=self.generator, **scalars)
-            if value.dim():
+            if isinstance(value, Tensor) and value.dim():
                 raise TrainingError(
                     f"{self.model.test_loss} has shape {tuple(value.shape)}; validation takes one "
                     "number. Write .mean() around it."
                 )
-            total = total + _wide(value) * n
-            rows += n
-        return float(total) / rows
+            mean.add(value, held.size(batch))
+        return mean.value
 
     def _batches(self, data: Any, loss: Any, *, training: bool) -> Batches:
         return Batches(
@@ -157,6 +161,26 @@ class Fitting:
                     f"fit: {self.model.loss} has no parameter {name!r}, and fit no such option; "
                     f"{did_you_mean(name, [*known, *OPTIONS])}"
                 )
+
+
+class Mean:
+    """The mean of values over rows; of dicts of values, of each entry over its rows."""
+
+    def __init__(self) -> None:
+        self._totals: dict[Any, Any] = {}  # stays on the device: no synchronisation per step
+        self._rows: dict[Any, int] = {}
+
+    def add(self, value: Any, rows: int) -> None:
+        """A value of so many rows."""
+        for name, v in value.items() if isinstance(value, dict) else [(None, value)]:
+            self._totals[name] = self._totals.get(name, 0.0) + _wide(v) * rows
+            self._rows[name] = self._rows.get(name, 0) + rows
+
+    @property
+    def value(self) -> Any:
+        """The mean, a number or a dict of them."""
+        means = {name: float(total) / self._rows[name] for name, total in self._totals.items()}
+        return means[None] if None in means else means
 
 
 def _wide(value: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 import operator
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -10,47 +11,43 @@ import torch
 from torch import Tensor, nn
 
 from ancestral.core.errors import OptionError, PlugInWarning, TrainingError
+from ancestral.core.names import listing
 from ancestral.distributions.eager import name_words
 from ancestral.losses import Node
-from ancestral.losses.scope import value_names
-from ancestral.lowering.function import LossFunction, execute
+from ancestral.losses.game import Game
 from ancestral.models import checkpoint
-from ancestral.models.faults import check_value, clip_norm, instead, update
+from ancestral.models.faults import instead
 from ancestral.models.fit import Fitting, History
-from ancestral.models.gradient import check_one_process, clear, receive
-from ancestral.models.optimizer import make_optimizer
-from ancestral.models.parameters import (
-    check_all_mentioned,
-    check_all_trained,
-    check_leaves,
-    check_reached,
-    label,
-    modules_in,
-    modules_to_train,
-    owner,
-)
-from ancestral.runtime.compiled import GRADIENT
+from ancestral.models.parameters import check_all_mentioned, check_all_trained, modules_in
+from ancestral.models.player import Player, check_players, game_of
+from ancestral.models.seats import give_optimizers, refuse_both, take_seats, ways_of
+from ancestral.models.steps import Steps
+from ancestral.models.turn import Given, naming, option, play_together
 
 REQUIRES_GRAD = operator.attrgetter("requires_grad")
 
 
 class Model:
-    """Trains the parameters of laws to minimise a loss.
+    """Trains the parameters of laws to minimise a loss, or those of several players in a game.
 
     Args:
         loss: What is minimised: one number, e.g. ``-elbo.mean()``.
-        test_loss: What :meth:`test` returns; the loss if not given.
+        test_loss: What :meth:`test` returns; the loss, or every player's objective, if not given.
         distributions: The laws, networks or ``nn.Parameter`` numbers to train; all in the loss
             if not given. What is frozen by ``requires_grad_(False)`` stays as it is.
         optimizer: A torch optimizer class, a ``functools.partial`` of one, or a function of the
             parameters that makes one (or one that is built already).
         optimizer_params: Its options; ``fused=True`` is added where it is available, unless an
             implementation is chosen (``fused=``, ``foreach=``).
-        clip_grad_norm: Largest norm of the whole gradient.
+        clip_grad_norm: Largest norm of the whole gradient of a player.
         clip_grad_value: Largest absolute entry of the gradient.
         retain_graph: Passed on to ``backward``.
         compile: Whether ``torch.compile`` makes one graph of the loss; or the name of a backend;
             or ``"gradient"``: one graph of the loss and its gradient, with the optimizer eager.
+        players: The :class:`Player` s of a game, in place of a loss and its distributions.
+        order: ``"in turn"``: one evaluation for each player and each of its steps, in the order
+            of the list; ``"together"``: one evaluation, all gradients at its weights, then all
+            updates.
 
     Raises:
         TrainingError: If the loss is not one number, or mentions a law that is not trained.
@@ -67,7 +64,7 @@ class Model:
 
     def __init__(
         self,
-        loss: Any,
+        loss: Any = None,
         test_loss: Any = None,
         distributions: Sequence[Any] | None = None,
         optimizer: Callable[..., torch.optim.Optimizer] | torch.optim.Optimizer = torch.optim.Adam,
@@ -76,28 +73,31 @@ class Model:
         clip_grad_value: float | None = None,
         retain_graph: bool = False,
         compile: bool | str = False,
+        *,
+        players: Sequence[Player] | None = None,
+        order: str = "in turn",
     ) -> None:
         self.compile = compile
-        self.distributions = nn.ModuleList(modules_to_train(loss, distributions))
-        self.clip_grad_norm = _limit("clip_grad_norm", clip_grad_norm)
-        self.clip_grad_value = _limit("clip_grad_value", clip_grad_value)
-        self.retain_graph = retain_graph
-        if retain_graph and compile == GRADIENT:
-            raise OptionError(
-                'retain_graph=True with compile="gradient": the gradient is inside the graph, and '
-                "none is left to retain. Write compile=True."
-            )
-        check_all_mentioned(loss, self.distributions)
-        self.set_loss(loss, test_loss)
-        if not self.trained:
-            raise TrainingError(f"{self.loss}: no parameter to train: every law in it is fixed.")
-        # Frozen ones too: an optimizer leaves them alone, and they may be freed later.
-        parameters = list(self.distributions.parameters())
-        sparse = any(getattr(m, "sparse", False) is True for m in self.distributions.modules())
-        self.optimizer = make_optimizer(
-            optimizer, parameters, optimizer_params or {}, sparse=sparse
-        )
+        self.order = order
+        if players is not None:
+            refuse_both(loss, distributions)
+            players = check_players(players, order)
+            loss = game_of(players)
+        ways = ways_of(clip_grad_norm, clip_grad_value, retain_graph, compile, order)
+        self._ways = ways
+        self._position = 0  # in a round, of the evaluation that comes next in a fit
+        self._turns = take_seats(loss, distributions, players, ways)
+        self.distributions = self._turns[0].everyone
+        for turn in self._turns:
+            with naming(turn):
+                check_all_mentioned(turn.objective, turn.modules)
+        self._set(loss, test_loss)
+        give_optimizers(self._turns, players, optimizer, optimizer_params)
         self._check_updated()
+
+    clip_grad_norm = option("clip_grad_norm")
+    clip_grad_value = option("clip_grad_value")
+    retain_graph = option("retain_graph")
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Let the constructor say which word is meant where one is misspelt."""
@@ -112,25 +112,31 @@ class Model:
             loss: What is minimised from now on.
             test_loss: What :meth:`test` returns; the loss if not given.
         """
+        if len(self._turns) > 1:
+            raise TrainingError(
+                f"set_loss: this model has players ({listing([t.name for t in self._turns])}), "
+                "each with an objective of its own. Build another Model(players=[...]) over the "
+                "same laws."
+            )
+        self._set(loss, test_loss)
+
+    def _set(self, loss: Any, test_loss: Any) -> None:
         test_loss = loss if test_loss is None else test_loss
         for given in (loss, test_loss):
             if not isinstance(given, Node):
                 raise OptionError(f"set_loss takes losses, got {type(given).__name__}.")
-        check_all_trained(loss, self.distributions)
-        steps = {"train": self._function(loss)}
-        if test_loss is not loss:
-            steps["test"] = self._function(test_loss)
-        scalars = frozenset(value_names(loss))
-        if steps["train"].program(scalars).result.axes:
-            raise TrainingError(
-                f"{loss} has one value per row; a model minimises one number. Write "
-                f"({loss}).mean(), or .sum()."
-            )
-        steps["train"].check_gradients(scalars)
+        turns = self._turns
+        if not isinstance(loss, Game):
+            turns = [*turns[:-1], replace(turns[-1], objective=loss, loss=loss)]
+        for turn in turns:
+            with naming(turn):
+                check_all_trained(turn.objective, self.distributions)
+        steps = Steps(turns, test_loss, self.order == "together", self.compile)
+        steps.check()
         self.loss: Node = loss
         self.test_loss: Node = test_loss
-        self._steps = steps
-        self._probed = False
+        self._turns, self._steps = turns, steps
+        self._cycle = [turn for turn in turns for _ in range(turn.steps)]
         self._state = self._everything()
         self._laws = list(self.distributions)
         self._watched = list(self._state.parameters())
@@ -140,6 +146,24 @@ class Model:
     def trained(self) -> list[nn.Parameter]:
         """The parameters that are trained, each once."""
         return [p for p in self.distributions.parameters() if p.requires_grad]
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The optimizer, of a model without players."""
+        if isinstance(self.loss, Game):
+            named = ", ".join(f"model.optimizers[{t.name!r}]" for t in self._turns)
+            raise TrainingError(f"each player of this model has an optimizer: {named}.")
+        found: torch.optim.Optimizer = self._turns[-1].optimizer
+        return found
+
+    @optimizer.setter
+    def optimizer(self, optimizer: torch.optim.Optimizer) -> None:
+        self._turns[-1].optimizer = optimizer
+
+    @property
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """The optimizer of each player, by its name."""
+        return {turn.name: turn.optimizer for turn in self._turns}
 
     def _everything(self) -> nn.ModuleDict:
         """All that the losses compute with: what is trained, and what is not."""
@@ -152,42 +176,17 @@ class Model:
         ]
         return nn.ModuleDict({"trained": self.distributions, "fixed": nn.ModuleList(others)})
 
-    def _step(self, which: str) -> LossFunction:
-        """The lowered loss; a copy of the model lowers anew."""
-        which = "train" if self.test_loss is self.loss else which
-        if which not in self._steps:
-            loss = self.loss if which == "train" else self.test_loss
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", PlugInWarning)  # said when the model was built
-                self._steps[which] = self._function(loss)
-        return self._steps[which]
-
     def _notice_freezing(self) -> None:
         """Parameters that were frozen or freed since the last step: all checks are made again."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PlugInWarning)
-            self.set_loss(self.loss, self.test_loss)
+            self._set(self.loss, self.test_loss)
         self._check_updated()
 
     def _check_updated(self) -> None:
-        """Raise if the optimizer does not hold a trained parameter."""
-        held = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
-        for name, p in self.distributions.named_parameters():
-            if p.requires_grad and id(p) not in held:
-                raise TrainingError(
-                    f"{self.loss}: the optimizer does not hold {owner(self.distributions, name)}, "
-                    "so it would never be updated. Give it to the optimizer, or freeze it with "
-                    "requires_grad_(False)."
-                )
-
-    def _function(self, loss: Any) -> LossFunction:
-        """The step that trains on a loss."""
-        trained = self.trained
-        if self.compile == GRADIENT:
-            check_one_process(loss, modules_in(loss))
-        return LossFunction(
-            loss, trained={id(p) for p in trained}, compile=self.compile, weights=trained
-        )
+        for turn in self._turns:
+            with naming(turn):
+                turn.check_updated()
 
     # -- one step -------------------------------------------------------------------------------
     def train(
@@ -198,8 +197,8 @@ class Model:
         noise: Mapping[str, Tensor] | None = None,
         batch_n: int | None = None,
         **scalars: Any,
-    ) -> Tensor:
-        """One optimisation step on one batch.
+    ) -> Any:
+        """One optimisation step on one batch; with players, all the steps of each.
 
         Args:
             train_x_dict: The batch, variable to tensor, rows first: ``x (B, *event)``, on the
@@ -210,7 +209,8 @@ class Model:
             scalars: Values of parameters such as ``beta=0.5``.
 
         Returns:
-            The loss before the step, detached, shape ``()``.
+            The loss before the step, detached, shape ``()``. With ``players=`` a dict: by the name
+            of each player its objective before its last step.
 
         Raises:
             MissingVariableError: If the batch lacks a variable.
@@ -218,62 +218,77 @@ class Model:
                 that names a term, a variable or a row comes first, where one is at fault.
             GradientError: At the first step, if a trained parameter has no part in the loss.
         """
+        self._ready()
+        given = Given(train_x_dict, generator, noise, batch_n, scalars)
+        if self._steps.together:
+            return self._play(0, given)
+        if len(self._cycle) == 1 and not isinstance(self.loss, Game):
+            turn = self._cycle[0]
+            return turn.play(self._steps.of(turn), given)
+        values: Any = {}
+        for i in range(self.round):
+            values |= self._play(i, given)
+        return values
+
+    @property
+    def round(self) -> int:
+        """The number of evaluations after which every player has made its steps."""
+        return 1 if self._steps.together else len(self._cycle)
+
+    def _ready(self) -> None:
+        """What was frozen is noticed, and the laws are in training mode."""
         if list(map(REQUIRES_GRAD, self._watched)) != self._trains:
             self._notice_freezing()
         for module in self._laws:
             if not module.training:
                 module.train()
-        step = self._step("train")
-        run, watch = step.prepare(train_x_dict, generator, noise, batch_n, scalars)
-        step.check_gradients(run.program.scalars)
-        run.wants_gradient = self._probed
-        if self.compile == GRADIENT and not self._probed:
-            run.noise = run.noise or run.drawn
-            run.step = None  # which parameters the loss reaches is seen in a backward pass
-        clear(self.optimizer)  # first: the memory of the last gradient serves this one
-        loss = execute(run, watch)
-        check_value(self.loss, loss, self.distributions, run)
-        if not self._probed:
-            self._probe(loss, (*run.data.values(), *(noise or {}).values()))
-        elif run.gradient is not None:
-            receive(step.weights, run.gradient)
-        else:
-            loss.backward(retain_graph=self.retain_graph)
-        self._clip()
-        update(self.loss, self.optimizer, self.distributions)
-        return loss.detach() if loss.requires_grad else loss
 
-    def test(self, test_x_dict: Mapping[str, Tensor] | None = None, **options: Any) -> Tensor:
+    def play_next(self, batch: Mapping[str, Tensor], **options: Any) -> dict[str, Tensor]:
+        """The next evaluation of a round alone, as :meth:`fit` makes one for each batch.
+
+        Args:
+            batch: As for :meth:`train`.
+            options: Those of :meth:`train`.
+
+        Returns:
+            The objective of the player who was next, by its name.
+        """
+        self._ready()
+        options = {k: options.pop(k, None) for k in Given._fields[1:4]} | {"scalars": options}
+        values = self._play(self._position, Given(batch, **options))
+        self._position = (self._position + 1) % self.round
+        return values
+
+    def _play(self, position: int, given: Given) -> dict[str, Tensor]:
+        """One evaluation of a round, and the objectives that it gave."""
+        turns = self._turns
+        if self._steps.together:
+            values = play_together(turns, self._steps.of(turns[0]), given)
+            return {turn.name: value for turn, value in zip(turns, values, strict=True)}
+        turn = self._cycle[position]
+        return {turn.name: turn.play(self._steps.of(turn), self._steps.share(turn, given))}
+
+    def test(self, test_x_dict: Mapping[str, Tensor] | None = None, **options: Any) -> Any:
         """The test loss on one batch, in eval mode and without gradient; nothing changes.
 
         Args:
             test_x_dict: The batch, as for :meth:`train`.
             options: Those of :meth:`train`: ``generator``, ``noise``, ``batch_n``, scalars.
+
+        Returns:
+            A tensor; of players without a ``test_loss`` a dict of their objectives.
         """
         modes = [(m, m.training) for m in self._state.modules()]
         try:
             self._state.eval()
             with torch.no_grad():
-                value: Tensor = self._step("test")(test_x_dict, **options)
+                value = self._steps.test(test_x_dict, **options)
         finally:
             for module, mode in modes:
                 module.training = mode
+        if isinstance(value, tuple):
+            return {turn.name: v for turn, v in zip(self._turns, value, strict=True)}
         return value
-
-    def _probe(self, loss: Tensor, given: Iterable[Tensor]) -> None:
-        """The first backward pass: it must reach every trained parameter, and no other."""
-        if self.compile == GRADIENT:  # a network may have been wrapped since the model was built
-            check_one_process(self.loss, modules_in(self.loss))
-        check_leaves(self.loss, loss, given, list(self.distributions.parameters()))
-        loss.backward(retain_graph=self.retain_graph)
-        check_reached(self.loss, self.distributions)
-        self._probed = True
-
-    def _clip(self) -> None:
-        if self.clip_grad_norm is not None:
-            clip_norm(self.loss, self.distributions, self.clip_grad_norm)
-        if self.clip_grad_value is not None:
-            nn.utils.clip_grad_value_(self.trained, self.clip_grad_value)
 
     # -- whole runs -----------------------------------------------------------------------------
     def fit(
@@ -352,29 +367,21 @@ class Model:
         """
         checkpoint.load(Path(path), self._state)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Lowered steps hold the weights of this model: a copy makes its own."""
-        return {**self.__dict__, "_steps": {}}
-
     def __getattr__(self, name: str) -> NoReturn:
         """Only words that a model does not have come here: say where they are."""
         raise AttributeError(f"Model has no {name!r}. {instead(name)}".rstrip())
 
     def __repr__(self) -> str:
         """Laws, loss and optimizer."""
-        trains = (m for m in self.distributions if any(p.requires_grad for p in m.parameters()))
-        laws = "\n".join(f"    {label(m)}" for m in trains)
+        if isinstance(self.loss, Game):
+            lines = "".join(f"    {t.name}: {t.told()}\n" for t in self._turns)
+            return f"Model(\n  players, {self.order}:\n{lines}  game:\n    {self.loss}\n)"
+        laws = self._turns[-1].told("\n    ")
         optimizer = type(self.optimizer).__name__
-        return f"Model(\n  trained:\n{laws}\n  loss:\n    {self.loss}\n  optimizer: {optimizer}\n)"
+        return (
+            f"Model(\n  trained:\n    {laws}\n  loss:\n    {self.loss}\n"
+            f"  optimizer: {optimizer}\n)"
+        )
 
 
 name_words(Model)
-
-
-def _limit(name: str, value: float | None) -> float | None:
-    """A bound on the gradient; ``False`` is no bound, as in Pixyz."""
-    if value is None or value is False:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-        raise OptionError(f"{name}={value!r} must be a positive number, or None for no bound.")
-    return float(value)

@@ -9,6 +9,18 @@ REFRESH = 0.2  # seconds between two looks at a terminal
 PIPED = 2.0  # seconds between two lines in a file
 
 
+def spelled(value: Any, form: str) -> str:
+    """A number, or those of several players: ``0.5``, ``d 0.5, g 1.2``.
+
+    Example:
+        >>> spelled(0.51, ".1f"), spelled({"d": 0.51, "g": 1.2}, ".1f")
+        ('0.5', 'd 0.5, g 1.2')
+    """
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {number:{form}}" for name, number in value.items())
+    return f"{value:{form}}"
+
+
 class ProgressLine:
     """What a run shows while it goes.
 
@@ -44,10 +56,11 @@ class ProgressLine:
             return
         self._last = now
         left = (self._epochs - record["epoch"]) * record["seconds"]
-        held = "" if record["validation"] is None else f"  validation {record['validation']:.4f}"
+        held = record["validation"]
+        told = "" if held is None else f"  validation {spelled(held, '.4f')}"
         eta = f"  {left:.0f} s left" if left >= 1 else ""
         self._write(
-            f"epoch {record['epoch']}/{self._epochs}  loss {record['loss']:.4f}{held}  "
+            f"epoch {record['epoch']}/{self._epochs}  loss {spelled(record['loss'], '.4f')}{told}  "
             f"{record['seconds']:.1f} s{eta}"
         )
 

@@ -186,6 +186,9 @@ TEXT = Dialect(
         "sum": "Σ_%(axis)s %(inside)s",
         "sum_to": "Σ_%(axis)s %(inside)s",
         "mean": "(1/%(size)s) %(sum)s",
+        "best": "%(sense)s_%(name)s %(inside)s",
+        "turn": "%(name)s: %(sense)s %(inside)s",
+        "turns": "%(first)s;  %(rest)s",
     },
 )
 
@@ -224,5 +227,8 @@ LATEX = Dialect(
         "sum": r"\sum_{%(axis)s} %(inside)s",
         "sum_to": r"\sum_{%(axis)s} %(inside)s",
         "mean": r"\frac{1}{%(size)s} %(sum)s",
+        "best": "%(sense)s_{%(name)s} %(inside)s",
+        "turn": r"%(name)s: \; %(sense)s \; %(inside)s",
+        "turns": r"%(first)s; \quad %(rest)s",
     },
 )

@@ -146,4 +146,5 @@ LINES: dict[type, Callable[[Any, Names], str]] = {
     ir.Scalar: lambda s, n: f"{n[s.arg]}, one number per row",
     ir.Cut: lambda s, n: f"sg[{n[s.arg]}]",
     ir.Surrogate: lambda s, n: f"{n[s.f]} with {s.estimator} gradient by {n[s.log_q]}",
+    ir.Several: lambda s, n: f"({', '.join(n[r] for r in s.args)})",
 }

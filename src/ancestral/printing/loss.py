@@ -8,6 +8,7 @@ from typing import Any
 from ancestral.distributions import Distribution
 from ancestral.losses.apply import Apply, Grad, Jvp, Norm
 from ancestral.losses.chain import ClosedForm, LogMeanExp, expand, is_closed, one
+from ancestral.losses.game import Game
 from ancestral.losses.node import (
     Add,
     Clamp,
@@ -34,7 +35,7 @@ from ancestral.losses.prob import (
     Prob,
 )
 from ancestral.losses.scope import free
-from ancestral.printing import law
+from ancestral.printing import game, law
 from ancestral.printing.dialect import LATEX, TEXT, Dialect, number
 from ancestral.printing.mathml import MATHML, document
 
@@ -342,6 +343,11 @@ def _log_mean_exp(node: LogMeanExp, c: Context) -> Printed:
     return write(Unary("log", Reduce(how, node.axis, Unary("exp", node.arg))), c)
 
 
+def _game(node: Game, c: Context) -> Printed:
+    written = [_at(o, c, SUM) for o in node.objectives]
+    return game.written(node, c.dialect, written), SUM
+
+
 RULES: dict[type, Callable[[Any, Context], Printed]] = {
     Constant: _constant,
     Value: _value,
@@ -370,4 +376,5 @@ RULES: dict[type, Callable[[Any, Context], Printed]] = {
     Entropy: _entropy,
     ClosedForm: _closed,
     LogMeanExp: _log_mean_exp,
+    Game: _game,
 }

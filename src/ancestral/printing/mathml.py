@@ -164,5 +164,8 @@ MATHML = Dialect(
             "</munderover>%(inside)s</mrow>"
         ),
         "mean": "<mfrac><mn>1</mn><mrow>%(size)s</mrow></mfrac>%(sum)s",
+        "best": f"<munder>%(sense)s<mrow>%(name)s</mrow></munder>{_SPACE}%(inside)s",
+        "turn": f"%(name)s<mo>:</mo>%(sense)s{_SPACE}%(inside)s",
+        "turns": '%(first)s<mo separator="true">;</mo>%(rest)s',
     },
 )

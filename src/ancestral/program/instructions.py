@@ -228,6 +228,13 @@ class Surrogate(Step):
     axis: Axis | None
 
 
+@dataclass(frozen=True, eq=False)
+class Several(Step):
+    """The values of several objectives, as a tuple."""
+
+    args: tuple[Register, ...]
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Program:
     """The steps in order, what they compute with, and where the result stands.

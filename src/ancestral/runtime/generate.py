@@ -368,6 +368,10 @@ def _surrogate(w: Writer, step: ir.Surrogate) -> None:
     w.put(step.out, "t", text)
 
 
+def _several(w: Writer, step: ir.Several) -> None:
+    w.names[step.out] = f"({', '.join(map(w.text, step.args))},)"
+
+
 RULES: dict[type, Callable[[Writer, Any], None]] = {
     ir.Number: _number,
     ir.Params: _params,
@@ -388,4 +392,5 @@ RULES: dict[type, Callable[[Writer, Any], None]] = {
     ir.Scalar: _scalar,
     ir.Cut: _cut,
     ir.Surrogate: _surrogate,
+    ir.Several: _several,
 }

@@ -338,6 +338,10 @@ def _surrogate(step: ir.Surrogate, run: Run) -> Tensor:
     return out
 
 
+def _several(step: ir.Several, run: Run) -> tuple[Tensor, ...]:
+    return tuple(run.values[r] for r in step.args)
+
+
 RULES: dict[type, Callable[[Any, Run], Any]] = {
     ir.Input: _input,
     ir.Number: _number,
@@ -359,4 +363,5 @@ RULES: dict[type, Callable[[Any, Run], Any]] = {
     ir.Scalar: _scalar,
     ir.Cut: _cut,
     ir.Surrogate: _surrogate,
+    ir.Several: _several,
 }

@@ -1,0 +1,110 @@
+"""The seats of a model: its players with what they train, from what its constructor was given."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from ancestral.core.errors import OptionError, TrainingError
+from ancestral.losses import Node
+from ancestral.models.optimizer import make_optimizer
+from ancestral.models.parameters import modules_to_train
+from ancestral.models.player import Player, all_modules
+from ancestral.models.turn import Turn, Ways
+from ancestral.runtime.compiled import GRADIENT
+
+Make = Callable[..., torch.optim.Optimizer] | torch.optim.Optimizer
+
+
+def take_seats(
+    loss: Node, distributions: Any, players: Sequence[Player] | None, ways: Ways
+) -> list[Turn]:
+    """The turns of a model, without optimizers; a loss alone is a game of one player."""
+    if players is None:
+        modules = nn.ModuleList(modules_to_train(loss, distributions))
+        return [Turn("", loss, loss, modules, modules, ways)]
+    everyone = nn.ModuleList(all_modules(players))
+    return [
+        Turn(
+            p.name, p.objective, p.loss, nn.ModuleList(p.over), everyone, ways,
+            steps=p.steps, clip_weights=p.clip_weights,
+        )
+        for p in players
+    ]  # fmt: skip
+
+
+def refuse_both(loss: Any, distributions: Any) -> None:
+    """Raise if a model is given a loss beside its players."""
+    for name, given in (("loss", loss), ("distributions", distributions)):
+        if given is not None:
+            where = "minimise=" if name == "loss" else "over="
+            raise OptionError(
+                f"Model(players=[...]) beside {name}=...: each player says it itself, {where}..."
+            )
+
+
+def ways_of(
+    clip_grad_norm: Any, clip_grad_value: Any, retain_graph: bool, compile: Any, order: str
+) -> Ways:
+    """The options that all players share, checked."""
+    if retain_graph and compile == GRADIENT:
+        raise OptionError(
+            'retain_graph=True with compile="gradient": the gradient is inside the graph, and '
+            "none is left to retain. Write compile=True."
+        )
+    if order == "together" and compile:
+        raise OptionError(
+            f"compile={compile!r} with order='together': the players ask one graph for several "
+            "gradients. Leave compile out, or write order='in turn'."
+        )
+    return Ways(
+        _limit("clip_grad_norm", clip_grad_norm),
+        _limit("clip_grad_value", clip_grad_value),
+        retain_graph,
+        compile,
+    )
+
+
+def give_optimizers(
+    turns: Sequence[Turn],
+    players: Sequence[Player] | None,
+    optimizer: Make,
+    options: Mapping[str, Any] | None,
+) -> None:
+    """Make the optimizer of each player: its own choice, or that of the model.
+
+    Raises:
+        TrainingError: If a player has nothing to train.
+        OptionError: If one optimizer is to serve several players.
+    """
+    for i, turn in enumerate(turns):
+        if not turn.trained:
+            who = f"player {turn.name!r}: " if turn.name else ""
+            raise TrainingError(
+                f"{who}{turn.objective}: no parameter to train: every law in it is fixed."
+            )
+        make, chosen = optimizer, options
+        if players is not None:
+            player = players[i]
+            make = optimizer if player.optimizer is None else player.optimizer
+            is_its_own = player.optimizer is not None or player.optimizer_params is not None
+            chosen = player.optimizer_params if is_its_own else options
+            if make is optimizer and isinstance(make, torch.optim.Optimizer) and len(turns) > 1:
+                raise OptionError(
+                    f"optimizer=... is one {type(make).__name__} that is built already, but each "
+                    "player needs its own. Give the class, or each Player its optimizer=."
+                )
+        # Frozen ones too: an optimizer leaves them alone, and they may be freed later.
+        sparse = any(getattr(m, "sparse", False) is True for m in turn.modules.modules())
+        parameters = list(turn.modules.parameters())
+        turn.optimizer = make_optimizer(make, parameters, chosen or {}, sparse=sparse)
+
+
+def _limit(name: str, value: float | None) -> float | None:
+    """A bound on the gradient; ``False`` is no bound, as in Pixyz."""
+    if value is None or value is False:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+        raise OptionError(f"{name}={value!r} must be a positive number, or None for no bound.")
+    return float(value)

@@ -1,0 +1,119 @@
+"""The lowered losses of a model: made when it is built, dropped by a copy, made again when needed.
+
+Each player has one; players who make their steps together have one for all, and so has the test.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ancestral.core.errors import PlugInWarning, TrainingError
+from ancestral.losses import Node
+from ancestral.losses.game import MIN, Game
+from ancestral.losses.scope import inputs, value_names
+from ancestral.lowering.function import LossFunction
+from ancestral.models.gradient import check_one_process
+from ancestral.models.parameters import modules_in
+from ancestral.models.turn import Given, Turn, naming
+from ancestral.runtime.compiled import GRADIENT
+
+Key = tuple[str, ...]  # of a player its name
+TEST: Key = ()
+TOGETHER: Key = ("", "together")
+
+
+class Steps:
+    """What a model evaluates.
+
+    Args:
+        turns: The players, in order.
+        test_loss: What the test returns.
+        together: Whether the players make their steps together.
+        compile: As in ``Model``.
+    """
+
+    def __init__(
+        self, turns: Sequence[Turn], test_loss: Node, together: bool, compile: bool | str
+    ) -> None:
+        self.turns, self.test_loss, self.together = turns, test_loss, together
+        self.compile = compile
+        self._made: dict[Key, LossFunction] = {}
+        for turn in turns:
+            turn.look()
+        for key in [TOGETHER] if together else [(turn.name,) for turn in turns]:
+            self._made[key] = self._make(key)
+        if test_loss is not turns[-1].objective and not isinstance(test_loss, Game):
+            self._made[TEST] = self._make(TEST)
+
+    def check(self) -> None:
+        """Raise if a loss is not one number, or its gradient would be silently wrong."""
+        for turn in self.turns:
+            with naming(turn):
+                function = self.of(turn)
+                scalars = frozenset(value_names(function.loss))
+                if function.program(scalars).result.axes:
+                    raise TrainingError(
+                        f"{turn.objective} has one value per row; a model minimises one number. "
+                        f"Write ({turn.objective}).mean(), or .sum()."
+                    )
+                function.check_gradients(scalars)
+
+    def of(self, turn: Turn) -> LossFunction:
+        """What a player evaluates."""
+        return self._get(TOGETHER if self.together else (turn.name,))
+
+    @property
+    def test(self) -> LossFunction:
+        """What the test evaluates."""
+        main = self.turns[-1]
+        is_main = not self.together and self.test_loss is main.loss
+        return self._get((main.name,) if is_main else TEST)
+
+    def _get(self, key: Key) -> LossFunction:
+        if key not in self._made:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", PlugInWarning)  # said when the model was built
+                self._made[key] = self._make(key)
+        return self._made[key]
+
+    def _make(self, key: Key) -> LossFunction:
+        trained = [p for p in self.turns[0].everyone.parameters() if p.requires_grad]
+        own: Any = {id(p) for p in trained}
+        loss = self.test_loss
+        if key == TOGETHER:
+            own = [{id(p) for p in turn.trained} for turn in self.turns]
+            names = tuple(turn.name for turn in self.turns)
+            loss = Game(names, (MIN,) * len(names), tuple(turn.loss for turn in self.turns))
+        elif key != TEST:
+            turn = next(t for t in self.turns if (t.name,) == key)
+            loss, trained = turn.loss, turn.trained
+            own = {id(p) for p in trained}
+        if self.compile == GRADIENT:
+            check_one_process(loss, modules_in(loss))
+        return LossFunction(loss, trained=own, compile=self.compile, weights=trained)
+
+    def share(self, turn: Turn, given: Given) -> Given:
+        """What a player needs of noise and scalars; names that nobody knows are left in."""
+        if self.together or len(self.turns) == 1 or not (given.noise or given.scalars):
+            return given
+        known = {t.name: set(inputs(t.loss)) for t in self.turns}
+        scalars = _own(given.scalars, turn.name, known)
+        numbers = frozenset(value_names(turn.loss)) | frozenset(scalars)
+        drawn = {
+            t.name: set(self.of(t).program(numbers & known[t.name]).draws) for t in self.turns
+        }
+        noise = _own(given.noise or {}, turn.name, drawn)
+        return given._replace(scalars=scalars, noise=noise or None)
+
+    def __len__(self) -> int:
+        """How many are lowered now."""
+        return len(self._made)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Lowered steps hold the weights of this model: a copy makes its own."""
+        return {**self.__dict__, "_made": {}}
+
+
+def _own(given: Mapping[str, Any], name: str, known: Mapping[str, set[str]]) -> dict[str, Any]:
+    every = set().union(*known.values())
+    return {k: v for k, v in given.items() if k in known[name] or k not in every}
