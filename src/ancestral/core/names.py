@@ -39,3 +39,16 @@ def as_names(names: str | Iterable[str], what: str) -> tuple[str, ...]:
 def listing(names: Sequence[str]) -> str:
     """Names in a sentence: ``x, y`` or ``none``."""
     return ", ".join(names) if names else "none"
+
+
+def subscripted(name: str, below: str) -> str:
+    """A name with one more subscript.
+
+    Example:
+        >>> subscripted("f", "ema"), subscripted("p_{prior}", "ema"), subscripted("p_g", "ema")
+        ('f_{ema}', 'p_{prior}_{ema}', 'p_{g}_{ema}')
+    """
+    head, _, tail = name.partition("_")
+    if head and tail and not tail.startswith("{"):
+        name = f"{head}_{{{tail}}}"
+    return f"{name}_{{{below}}}"

@@ -303,6 +303,16 @@ class Distribution(nn.Module):
 
         return detach(self)
 
+    def ema(self, decay: float, name: str | None = None) -> "Joint":
+        """The same law of weights averaged over training steps; a model moves and saves them.
+
+        Raises:
+            OptionError: If the decay is none, or the law has no parameter.
+        """
+        from ancestral.distributions.ema import ema
+
+        return ema(self, decay, name)
+
     def _rebuilt(self, factors: Sequence[Factor]) -> "Joint":
         from ancestral.distributions.joint import as_joint
 

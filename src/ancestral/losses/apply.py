@@ -4,9 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ancestral.core.errors import OptionError
+from ancestral.core.names import subscripted
+from ancestral.distributions.ema import averaged
 from ancestral.losses.node import Node, as_node
 
 
@@ -32,6 +34,23 @@ class Function:
     def __call__(self, *args: Any) -> "Apply":
         """The function at these nodes."""
         return Apply(self, tuple(as_node(a) for a in args))
+
+    def ema(self, decay: float, name: str | None = None) -> "Function":
+        r"""The function of weights averaged over training steps, :math:`f_{\theta^-}`.
+
+        A model moves and saves them; no gradient reaches them.
+
+        Args:
+            decay: The share of the average that a step keeps.
+            name: How it prints; by default ``f_{ema}``.
+        """
+        if not isinstance(self.net, nn.Module):
+            raise OptionError(
+                f"{self.name}.ema({decay}): what it calls is no nn.Module, so its weights are not "
+                "known. Give Function(net) the module itself."
+            )
+        named = subscripted(self.name, "ema") if name is None else name
+        return Function(averaged(self.net, decay, self.name), named)
 
     def grad(self, *args: Any, wrt: int = 0) -> "Grad":
         r"""The derivative of a scalar function at a point, :math:`\nabla_x f(x, \dots)`.

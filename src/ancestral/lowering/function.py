@@ -230,7 +230,7 @@ class LossFunction:
                 f"{loss_text.text(self.loss)} needs a value for {listing(missing)}. "
                 f"Given: {listing(list(given))}. {hint}".rstrip()
             )
-        dtype = _precision(given[n] for n in self._inputs)
+        dtype = precision(given[n] for n in self._inputs)
         return {n: _tensor(n, given[n], dtype) for n in self._inputs}
 
 
@@ -264,7 +264,7 @@ def explain(run: Run) -> None:
     interpret(Run(run.program, run.data, run.drawn, run.generator, run.batch_n), Watch())
 
 
-def _precision(values: Iterable[Any]) -> torch.dtype:
+def precision(values: Iterable[Any]) -> torch.dtype:
     """The precision of numbers given beside data: that of the data."""
     tensors = (v for v in values if isinstance(v, Tensor) and v.dim() and v.is_floating_point())
     return next((v.dtype for v in tensors), torch.get_default_dtype())

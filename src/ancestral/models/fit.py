@@ -141,11 +141,12 @@ class Fitting:
         return mean.value
 
     def _batches(self, data: Any, loss: Any, *, training: bool) -> Batches:
+        scheduled = {} if self.model.schedules is None else self.model.schedules.functions
         return Batches(
             data,
             loss,
             names=self.vars,
-            scalars=self.scalars,
+            scalars={**self.scalars, **scheduled},
             batch_size=self.batch_size,
             shuffle=self.shuffle and training,
             generator=self.generator,

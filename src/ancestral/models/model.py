@@ -18,9 +18,10 @@ from ancestral.losses.game import Game
 from ancestral.models import checkpoint
 from ancestral.models.faults import instead
 from ancestral.models.fit import Fitting, History
-from ancestral.models.parameters import check_all_mentioned, check_all_trained, modules_in
+from ancestral.models.parameters import check_all_mentioned, check_all_trained
 from ancestral.models.player import Player, check_players, game_of
-from ancestral.models.seats import give_optimizers, refuse_both, take_seats, ways_of
+from ancestral.models.schedules import Schedule, Schedules
+from ancestral.models.seats import give_optimizers, refuse_both, state_of, take_seats, ways_of
 from ancestral.models.steps import Steps
 from ancestral.models.turn import Given, naming, option, play_together
 
@@ -48,6 +49,8 @@ class Model:
         order: ``"in turn"``: one evaluation for each player and each of its steps, in the order
             of the list; ``"together"``: one evaluation, all gradients at its weights, then all
             updates.
+        schedules: Values of parameters such as ``Parameter("beta")`` as functions of the number of
+            steps (with players: rounds) made before, ``{"beta": lambda step: min(1, step / 500)}``.
 
     Raises:
         TrainingError: If the loss is not one number, or mentions a law that is not trained.
@@ -76,6 +79,7 @@ class Model:
         *,
         players: Sequence[Player] | None = None,
         order: str = "in turn",
+        schedules: Mapping[str, Schedule] | None = None,
     ) -> None:
         self.compile = compile
         self.order = order
@@ -91,6 +95,7 @@ class Model:
         for turn in self._turns:
             with naming(turn):
                 check_all_mentioned(turn.objective, turn.modules)
+        self.schedules = Schedules(schedules, loss, test_loss) if schedules else None
         self._set(loss, test_loss)
         give_optimizers(self._turns, players, optimizer, optimizer_params)
         self._check_updated()
@@ -137,7 +142,9 @@ class Model:
         self.test_loss: Node = test_loss
         self._turns, self._steps = turns, steps
         self._cycle = [turn for turn in turns for _ in range(turn.steps)]
-        self._state = self._everything()
+        self._state = state_of(self.distributions, self.schedules, loss, test_loss)
+        for turn in turns:
+            turn.look_after(self._state)
         self._laws = list(self.distributions)
         self._watched = list(self._state.parameters())
         self._trains = [p.requires_grad for p in self._watched]
@@ -164,17 +171,6 @@ class Model:
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         """The optimizer of each player, by its name."""
         return {turn.name: turn.optimizer for turn in self._turns}
-
-    def _everything(self) -> nn.ModuleDict:
-        """All that the losses compute with: what is trained, and what is not."""
-        ours = {*self.distributions.modules(), *self.distributions.parameters()}
-        others = [
-            module
-            for module in modules_in(self.loss, self.test_loss)
-            if module not in ours
-            and not (isinstance(module, nn.ParameterList) and ours.issuperset(module))
-        ]
-        return nn.ModuleDict({"trained": self.distributions, "fixed": nn.ModuleList(others)})
 
     def _notice_freezing(self) -> None:
         """Parameters that were frozen or freed since the last step: all checks are made again."""
@@ -219,15 +215,16 @@ class Model:
             GradientError: At the first step, if a trained parameter has no part in the loss.
         """
         self._ready()
-        given = Given(train_x_dict, generator, noise, batch_n, scalars)
-        if self._steps.together:
-            return self._play(0, given)
-        if len(self._cycle) == 1 and not isinstance(self.loss, Game):
-            turn = self._cycle[0]
-            return turn.play(self._steps.of(turn), given)
-        values: Any = {}
-        for i in range(self.round):
-            values |= self._play(i, given)
+        given = Given(self._filled(train_x_dict, scalars), generator, noise, batch_n, scalars)
+        if self.round == 1 and not isinstance(self.loss, Game):
+            turn = self._turns[0]
+            values: Any = turn.play(self._steps.of(turn), given)
+        else:
+            values = {}
+            for i in range(self.round):
+                values |= self._play(i, given)
+        if self.schedules is not None:
+            self.schedules.tick()
         return values
 
     @property
@@ -243,6 +240,10 @@ class Model:
             if not module.training:
                 module.train()
 
+    def _filled(self, batch: Any, scalars: Mapping[str, Any]) -> Any:
+        """A batch with the values of the schedules."""
+        return batch if self.schedules is None else self.schedules.fill(batch, scalars)
+
     def play_next(self, batch: Mapping[str, Tensor], **options: Any) -> dict[str, Tensor]:
         """The next evaluation of a round alone, as :meth:`fit` makes one for each batch.
 
@@ -255,8 +256,11 @@ class Model:
         """
         self._ready()
         options = {k: options.pop(k, None) for k in Given._fields[1:4]} | {"scalars": options}
+        batch = self._filled(batch, options["scalars"])
         values = self._play(self._position, Given(batch, **options))
         self._position = (self._position + 1) % self.round
+        if self.schedules is not None and not self._position:
+            self.schedules.tick()
         return values
 
     def _play(self, position: int, given: Given) -> dict[str, Tensor]:
@@ -282,7 +286,7 @@ class Model:
         try:
             self._state.eval()
             with torch.no_grad():
-                value = self._steps.test(test_x_dict, **options)
+                value = self._steps.test(self._filled(test_x_dict, options), **options)
         finally:
             for module, mode in modes:
                 module.training = mode

@@ -9,7 +9,7 @@ from torch import nn
 from ancestral.core.errors import OptionError, TrainingError
 from ancestral.losses import Node
 from ancestral.models.optimizer import make_optimizer
-from ancestral.models.parameters import modules_to_train
+from ancestral.models.parameters import modules_in, modules_to_train
 from ancestral.models.player import Player, all_modules
 from ancestral.models.turn import Turn, Ways
 from ancestral.runtime.compiled import GRADIENT
@@ -99,6 +99,23 @@ def give_optimizers(
         sparse = any(getattr(m, "sparse", False) is True for m in turn.modules.modules())
         parameters = list(turn.modules.parameters())
         turn.optimizer = make_optimizer(make, parameters, chosen or {}, sparse=sparse)
+
+
+def state_of(
+    distributions: nn.ModuleList, schedules: nn.Module | None, *losses: Node
+) -> nn.ModuleDict:
+    """All that losses compute with: what is trained, what is not, and where schedules stand."""
+    ours = {*distributions.modules(), *distributions.parameters()}
+    others = [
+        module
+        for module in modules_in(*losses)
+        if module not in ours
+        and not (isinstance(module, nn.ParameterList) and ours.issuperset(module))
+    ]
+    state = nn.ModuleDict({"trained": distributions, "fixed": nn.ModuleList(others)})
+    if schedules is not None:
+        state["schedules"] = schedules
+    return state
 
 
 def _limit(name: str, value: float | None) -> float | None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ancestral.core.errors import AncestralError, TrainingError
+from ancestral.distributions.ema import average_of, follow
 from ancestral.losses import Node
 from ancestral.lowering.function import LossFunction, execute
 from ancestral.models.faults import check_value, clip_norm, update
@@ -88,6 +89,7 @@ class Turn:
     clip_weights: float | None = None
     probed: bool = False
     others: list[nn.Parameter] = field(default_factory=list)
+    averages: list[nn.Module] = field(default_factory=list)
 
     @property
     def trained(self) -> list[nn.Parameter]:
@@ -101,6 +103,16 @@ class Turn:
         mentioned = (p for m in modules_in(self.loss) for p in m.parameters())
         found = {id(p): p for p in mentioned if p.requires_grad and id(p) in rivals}
         self.others, self.probed = list(found.values()), False
+
+    def look_after(self, state: nn.Module) -> None:
+        """Find the averages of what it trains, which follow its steps."""
+        own = {id(p) for p in self.modules.parameters()}
+        self.averages = [
+            module
+            for module in state.modules()
+            if (found := average_of(module)) is not None
+            and any(id(p) in own for p in nn.Module.parameters(found.source))
+        ]
 
     def value(self, loss: Tensor) -> Tensor:
         """Its objective, from the loss that it minimises; without gradient."""
@@ -167,6 +179,8 @@ class Turn:
             with torch.no_grad():
                 for p in self.trained:
                     p.clamp_(-self.clip_weights, self.clip_weights)
+        for module in self.averages:
+            follow(module)
 
     def check_updated(self) -> None:
         """Raise if the optimizer does not hold a trained parameter."""
