@@ -58,6 +58,7 @@ from ancestral.distributions.product_of_experts import (
 )
 from ancestral.distributions.relaxed_bernoulli import RelaxedBernoulli
 from ancestral.distributions.relaxed_categorical import ExpRelaxedCategorical, RelaxedCategorical
+from ancestral.distributions.sequence import Sequence
 from ancestral.distributions.student_t import StudentT
 from ancestral.distributions.truncated import Truncated
 from ancestral.distributions.truncated_normal import TruncatedNormal
@@ -127,6 +128,7 @@ __all__ = [
     "ProductOfNormal",
     "RelaxedBernoulli",
     "RelaxedCategorical",
+    "Sequence",
     "StudentT",
     "TransformedDistribution",
     "Truncated",

@@ -112,6 +112,7 @@ class Distribution(nn.Module):
         reparam: bool = False,
         *,
         sample_mean: bool = False,
+        length: int | None = None,
         generator: Generator = None,
         **unknown: Any,
     ) -> dict[str, Tensor]:
@@ -125,6 +126,7 @@ class Distribution(nn.Module):
             reparam: Keep the gradient from a draw to its parameters (the pathwise derivative).
                 Without it the networks of random factors run without gradient.
             sample_mean: Return means in place of draws, factor by factor, with their gradient.
+            length: Number of steps of laws of sequences, where nothing that is given says it.
             generator: Source of randomness; torch's default generator if not given.
 
         Returns:
@@ -140,7 +142,8 @@ class Distribution(nn.Module):
         eager.refuse_options("sample", unknown, sampling.SAMPLE_OPTIONS)
         rows = None if batch_n is None else eager.as_count(batch_n, "batch_n")
         shape = eager.as_shape(sample_shape, "sample_shape")
-        options = sampling.SampleOptions(rows, shape, reparam, sample_mean, generator)
+        size = None if length is None else eager.as_count(length, "length")
+        options = sampling.SampleOptions(rows, shape, reparam, sample_mean, size, generator)
         return sampling.sample(self, x_dict, options, return_all=return_all)
 
     def sample_mean(self, x_dict: Inputs = None) -> Tensor:

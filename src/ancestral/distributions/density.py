@@ -34,16 +34,29 @@ def log_prob(
     dist = given_part(dist, given)
     refuse_density(dist)
     refuse_copies(dist)
-    values = as_inputs(dist, given, dist.var + dist.cond_var)
+    states = {v for f in dist.factors for v in f.states}
+    needed = [v for v in dist.var if v not in states]
+    values = as_inputs(dist, given, needed + dist.cond_var)
     ranks = _ranks(dist)
     terms = []
     for factor in dist.factors:
         if factor.law.density_net is not None:
             terms.append(_by_function(factor, values))
             continue
+        if factor.law.by_steps is not None:
+            terms.append(factor.law.by_steps.log_prob(factor, values))
+            continue
         out, axes = _at_value(factor, "log_density", values, ranks)
         terms.append(_reduce(out, axes, sum_features=sum_features, feature_dims=feature_dims))
     return _total(dist, terms)
+
+
+def one_log_prob(factor: "Factor", values: Mapping[str, Tensor]) -> Tensor:
+    """The log density of one elementary law, summed over its event."""
+    if factor.law.density_net is not None:
+        return _by_function(factor, values)
+    out, axes = _at_value(factor, "log_density", values, {})
+    return _reduce(out, axes, sum_features=True, feature_dims=None)
 
 
 def _by_function(factor: "Factor", values: Mapping[str, Tensor]) -> Tensor:

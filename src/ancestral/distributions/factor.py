@@ -27,6 +27,18 @@ class Factor:
     copies: tuple[str, int] | None = None
 
     @property
+    def states(self) -> list[str]:
+        """The outer names of variables that are functions of the others, of a sequence."""
+        both = zip(self.law.var, self.var, strict=True)
+        return [outer for own, outer in both if own in self.law.states]
+
+    @property
+    def unread(self) -> list[str]:
+        """The outer names of conditions that a draw does not read: the masks of a sequence."""
+        both = zip(self.law.cond_var, self.cond_var, strict=True)
+        return [outer for own, outer in both if own in self.law.unread]
+
+    @property
     def text(self) -> str:
         """The factor as it prints: ``p(x|z)``."""
         name = f"sg[{self.law.name}]" if self.detached else self.law.name

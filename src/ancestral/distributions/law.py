@@ -92,6 +92,9 @@ class Law(Distribution):
     increasing: ClassVar[tuple[str, ...]] = ()
     several: ClassVar[bool] = False  # whether it may be over several variables
     composite: ClassVar[bool] = False  # whether its parameters are those of laws it is made from
+    by_steps: ClassVar[Any] = None  # what draws it and takes its density without lowering
+    states: Sequence[str] = ()  # its variables that are functions of the others
+    unread: Sequence[str] = ()  # its conditions that a draw does not read, but a density does
     value_dims: ClassVar[int] = 0
     param_dims: ClassVar[int] = 0
     cores: ClassVar[Mapping[str, str]] = {}

@@ -36,6 +36,7 @@ SAMPLE_OPTIONS = (
     "return_all",
     "reparam",
     "sample_mean",
+    "length",
     "generator",
 )
 
@@ -48,6 +49,7 @@ class SampleOptions:
     sample_shape: tuple[int, ...] = ()
     reparam: bool = False
     mean: bool = False
+    length: int | None = None
     generator: Generator = None
 
 
@@ -58,14 +60,15 @@ def sample(
     refuse_copies(dist)
     refuse_sampling(dist)
     dist = given_part(dist, given)
-    inputs = as_inputs(dist, given, dist.input_var)
+    unread = {n for f in dist.factors for n in f.unread}
+    inputs = as_inputs(dist, given, [n for n in dist.input_var if n not in unread])
     options = _with_rows(dist, inputs, options)
-    values = dict(inputs)
+    values = dict(inputs)  # those of a sequence's own variables are its first steps
     wide: set[str] = set()  # variables whose values have sample_shape in front
     for factor in parents_first(dist.factors):
         if factor.law.is_data:
             continue  # its values are given
-        values.update(_sample_factor(factor, values, wide, options))
+        values.update(sample_factor(factor, values, wide, options))
         wide.update(factor.var)
     passed = {k: v for k, v in inputs.items() if k not in dist.all_var} if return_all else {}
     return {**passed, **{v: values[v] for v in dist.var}}
@@ -75,7 +78,9 @@ def _with_rows(
     dist: "Distribution", inputs: Mapping[str, Tensor], options: SampleOptions
 ) -> SampleOptions:
     """The options with the number of rows that the inputs have."""
-    rows = {name: inputs[name].shape[0] for name in dist.input_var if inputs[name].dim()}
+    prefixes = [v for f in dist.factors if f.law.by_steps is not None for v in f.var]
+    names = [n for n in (*dist.input_var, *prefixes) if n in inputs]
+    rows = {name: inputs[name].shape[0] for name in names if inputs[name].dim()}
     if options.batch_n is None:
         return replace(options, batch_n=next(iter(rows.values()), 1))
     for name, have in rows.items():
@@ -88,10 +93,15 @@ def _with_rows(
     return options
 
 
-def _sample_factor(
+def sample_factor(
     factor: "Factor", values: Mapping[str, Tensor], wide: set[str], options: SampleOptions
 ) -> dict[str, Tensor]:
+    """The variables of one factor, given those of its parents; ``wide`` names the values that have
+    ``sample_shape`` in front.
+    """
     law = factor.law
+    if law.by_steps is not None:
+        return law.by_steps.sample(factor, values, wide, options)
     if options.reparam and not options.mean and not law.moves.reparametrised:
         refuse_reparam(factor)
     conditions, folded = _conditions(factor, values, wide, options.sample_shape)

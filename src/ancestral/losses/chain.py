@@ -6,11 +6,11 @@ Each term of two elementary laws has a closed form where one is registered, and 
 Monte Carlo where none is. Entropy and cross-entropy decompose alike.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ancestral.distributions import Distribution, Joint
+from ancestral.distributions import Distribution, Joint, Sequence
 from ancestral.distributions.base import Factor
 from ancestral.distributions.closed_forms import closed_entropy, closed_kl
 from ancestral.distributions.eager import parents_first
@@ -57,7 +57,7 @@ def is_closed(node: CrossEntropy) -> bool:
     if not node.analytical:
         return False
     q, p = matched(node.q, node.p)
-    return all(_fits(f, g, node.q) for f, g in zip(q, p, strict=True) if g is not None)
+    return all(fits(f, g, node.q) for f, g in zip(q, p, strict=True) if g is not None)
 
 
 def matched(q: Distribution, p: Distribution | None) -> tuple[list[Factor], list[Factor | None]]:
@@ -77,7 +77,7 @@ def one(factor: Factor) -> Joint:
 Term = tuple[Node, set[str]]  # a term and the variables of q that it reads
 
 
-def _fits(f: Factor, g: Factor, q: Distribution) -> bool:
+def fits(f: Factor, g: Factor, q: Distribution) -> bool:
     """Whether KL[f || g] has a closed form, and g reads nothing that is drawn after f."""
     return closed_kl(f.law, g.law) is not None and not set(g.cond_var) & _after(f, q)
 
@@ -92,7 +92,9 @@ def _after(factor: Factor, q: Distribution) -> set[str]:
 
 
 def _kl_term(f: Factor, g: Factor, q: Distribution) -> Term:
-    if _fits(f, g, q):
+    if isinstance(f.law, Sequence) and isinstance(g.law, Sequence):  # step by step, at a draw
+        return ClosedForm("kl", f, g), {*f.var, *f.cond_var, *g.cond_var}
+    if fits(f, g, q):
         return ClosedForm("kl", f, g), {*f.cond_var, *g.cond_var}
     return Sub(LogProb(one(f)), LogProb(one(g))), {*f.var, *f.cond_var, *g.cond_var}
 
@@ -104,7 +106,7 @@ def _entropy_term(f: Factor, g: Any, q: Distribution) -> Term:
 
 
 def _ce_term(f: Factor, g: Factor, q: Distribution) -> Term:
-    if _fits(f, g, q) and closed_entropy(f.law) is not None:
+    if fits(f, g, q) and closed_entropy(f.law) is not None:
         both = Add(ClosedForm("kl", f, g), ClosedForm("entropy", f))
         return both, {*f.cond_var, *g.cond_var}
     return Neg(LogProb(one(g))), {*f.var, *g.cond_var}
@@ -124,7 +126,7 @@ def _sum_over(
     return total
 
 
-def _ancestors(q: Distribution, reads: set[str]) -> Sequence[Factor]:
+def _ancestors(q: Distribution, reads: set[str]) -> list[Factor]:
     """The factors of q that draw these variables, and those that they are drawn from."""
     wanted = set(reads)
     for f in reversed(parents_first(q.factors)):

@@ -40,7 +40,7 @@ def _mentions(node: Any) -> Mentions:
     if isinstance(node, Value):
         return [(node.name, False)]
     if isinstance(node, (LogProb, Prob)):
-        return _plain([*node.law.var, *node.law.cond_var])
+        return _plain([*_valued(node.law), *node.law.cond_var])
     if isinstance(node, Expectation):
         data = [(v, True) for f in node.law.factors if f.law.is_data for v in f.var]
         return [*_plain(node.law.cond_var), *data, *_without(node.body, node.law.var)]
@@ -56,6 +56,12 @@ def _mentions(node: Any) -> Mentions:
         bindings = [mention for b in node.bindings for mention in _mentions(b)]
         return [*_without(node.arg, node.names), *bindings]
     return [mention for child in node.children for mention in _mentions(child)]
+
+
+def _valued(law: Distribution) -> list[str]:
+    """The variables at whose values a density is: all but states, functions of the others."""
+    states = {v for f in law.factors for v in f.states}
+    return [v for v in law.var if v not in states]
 
 
 def _plain(names: Iterable[str]) -> Mentions:

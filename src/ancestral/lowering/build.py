@@ -4,7 +4,9 @@ Equal steps are emitted once: a step is known by its kind, its operands and the 
 Sums stay symbolic as long as they can, so that equal terms meet in one coefficient.
 """
 
-from collections.abc import Callable, Hashable, Mapping
+from collections import ChainMap
+from collections.abc import Callable, Hashable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,7 +84,7 @@ class Builder:
         self.merged: dict[int, tuple[Law, Law]] = {}
         self.functions: list[Any] = []  # each with what it calls, ``net``
         self.flow: dict[ir.Register, Flow] = {}
-        self._known: dict[Hashable, ir.Register] = {}
+        self._known: MutableMapping[Hashable, ir.Register] = {}
         self._slots: dict[Hashable, int] = {}
 
     def emit(
@@ -106,6 +108,31 @@ class Builder:
                 flow = flow | self.flow[operand]
         self.flow[register] = flow
         return register
+
+    @contextmanager
+    def recording(self) -> Iterator[dict[ir.Register, tuple[Hashable, ir.Step]]]:
+        """What is emitted inside is kept apart: by its register, its key and its step."""
+        steps, known, own = self.steps, self._known, dict[Hashable, ir.Register]()
+        body: dict[ir.Register, tuple[Hashable, ir.Step]] = {}
+        self.steps, self._known = [], ChainMap(own, known)
+        try:
+            yield body
+            keys = {register: key for key, register in own.items()}
+            body.update({step.out: (keys[step.out], step) for step in self.steps})
+        finally:
+            self.steps, self._known = steps, known
+
+    def adopt(self, key: Hashable, step: ir.Step, flow: Flow) -> ir.Register:
+        """The register of a step that is made already; an equal step is not emitted again."""
+        if key not in self._known:
+            self.steps.append(step)
+            self._known[key] = step.out
+            self.flow[step.out] = flow
+        return self._known[key]
+
+    def name(self, key: Hashable, register: ir.Register) -> None:
+        """Let a register stand for a step with this key, if none does."""
+        self._known.setdefault(key, register)
 
     def is_known(self, key: Hashable, register: ir.Register) -> bool:
         """Whether a register is that of a step."""

@@ -13,6 +13,7 @@ from ancestral.lowering.build import NUMBER, OUTPUT, Builder, Flow, Sum
 from ancestral.lowering.draws import Counts, Ledger, Path
 from ancestral.lowering.plates import plates
 from ancestral.lowering.plug_in import is_plug_in
+from ancestral.lowering.times import times
 from ancestral.printing import law as law_text
 from ancestral.printing import loss as loss_text
 from ancestral.printing.dialect import TEXT
@@ -52,6 +53,9 @@ class Lowering:
         self.ledger = Ledger(counts)
         self.build = Builder()
         self.plates = plates(node, scalars)
+        self.times = times(node)
+        # of each chain of steps that was run: what it has drawn
+        self.chains: dict[tuple[Any, ...], dict[str, ir.Register]] = {}
         self.plug_in: set[ir.Register] = set()
         self.noise: dict[str, ir.Register] = {}
         self.bound: dict[str, ir.Register] = {}

@@ -181,7 +181,10 @@ class LossFunction:
             run.step = ready[0]
         else:
             flat = frozenset(n for n, v in data.items() if v.dim() == 0)
-            kind = (flat, tuple((v.shape[1:], v.dtype, v.device) for v in data.values()))
+            timed = self.program(flat).timed  # these are of any length
+            shapes = (v.shape[1 + (n in timed) :] for n, v in data.items())
+            kinds = ((v.dim(), v.dtype, v.device) for v in data.values())
+            kind = (flat, tuple(shapes), tuple(kinds))
             run, watch = Run(self.program(flat), data, noise, generator, batch_n), Watch()
             run.keep = functools.partial(self._keep, key, kind)
         if noise:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ancestral.core.axes import COPY, PLAN, ROW, Axis, union
 from ancestral.core.errors import GradientError, OptionError, ScopeError
-from ancestral.distributions import Law
+from ancestral.distributions import Law, Sequence
 from ancestral.distributions.base import Factor
 from ancestral.distributions.eager import parents_first
 from ancestral.estimators.base import Estimator
@@ -15,8 +15,10 @@ from ancestral.estimators.score import Score
 from ancestral.losses.chain import ClosedForm
 from ancestral.losses.prob import Expectation, LogProb, Prob
 from ancestral.losses.scope import data_names, free
+from ancestral.lowering import sequence
 from ancestral.lowering.build import LOSS, CutPath, Flow, Sum, law_key
 from ancestral.lowering.context import Lowering, Map, Scope, base_of, label
+from ancestral.lowering.draws import Record
 from ancestral.printing import loss as loss_text
 from ancestral.program import instructions as ir
 
@@ -25,8 +27,15 @@ def log_prob(lw: Lowering, node: LogProb, scope: Scope) -> Sum:
     """The sum of the factors' log densities."""
     total = Sum()
     for factor in node.law.factors:
-        total = total.plus(Sum({lw.density(factor, scope): 1.0}))
+        total = total.plus(Sum({_density(lw, factor, scope): 1.0}))
     return total
+
+
+def _density(lw: Lowering, factor: Factor, scope: Scope) -> ir.Register:
+    """The register of a factor's log density; of a sequence, summed over time."""
+    if isinstance(factor.law, Sequence):
+        return sequence.density(lw, factor, scope)
+    return lw.density(factor, scope)
 
 
 def prob(lw: Lowering, node: Prob, scope: Scope) -> Sum:
@@ -37,6 +46,8 @@ def prob(lw: Lowering, node: Prob, scope: Scope) -> Sum:
 
 def closed_form(lw: Lowering, node: ClosedForm, scope: Scope) -> Sum:
     """A closed form over the parameters of one or two laws."""
+    if isinstance(node.q.law, Sequence):
+        return sequence.divergence(lw, node, scope)
     factors = [f for f in (node.q, node.p) if f is not None]
     params = []
     for f in factors:
@@ -146,6 +157,8 @@ def _draw(lw: Lowering, node: Expectation, factor: Factor, scope: Scope, row: Ax
     if law.is_data:
         singles = [replace(factor, var=(v,)) for v in factor.var]
         return [Drawn(f, lw.input(f.var[0])) for f in singles]
+    if isinstance(law, Sequence):
+        return _sequence(lw, node, factor, scope, row)
     params = lw.params(factor, scope)
     if not law.is_random:
         out = []
@@ -232,13 +245,7 @@ def _one_draw(
     count = node.draws if node.draws is not None else chosen.draws
     key = _key(factor, params, chosen, row)
     record = lw.ledger.assign(key, factor.var, scope.path, scope.depth, count)
-    axis = None
-    if record.count is not None and record.count > 1:
-        name = f"draws#{record.depth + 1}" if record.depth else "draws"
-        axis = Axis(name, PLAN, record.count, age=record.depth)
-    own = {row} | ({axis} if axis else set())
-    if factor.copies:
-        own.add(Axis(factor.copies[0], COPY, factor.copies[1]))
+    axis, own = _own_axes(factor, record, row)
     base = base_of(factor)
     slot = lw.build.law_slot(base.law)
     noise = _noise_name(lw, var, record.index).replace(var, base.var[0], 1)
@@ -263,6 +270,40 @@ def _one_draw(
         value = value if path else lw.build.cut(value, flow)
     value = lw.build.cut(value) if factor.detached else value
     return Drawn(factor, value, chosen if chosen.how == "cut" else None, axis, noise)
+
+
+def _own_axes(factor: Factor, record: Record, row: Axis) -> tuple[Axis | None, set[Axis]]:
+    """The axis of the draws of an expectation, if there are several, and all that a draw has."""
+    axis = None
+    if record.count is not None and record.count > 1:
+        name = f"draws#{record.depth + 1}" if record.depth else "draws"
+        axis = Axis(name, PLAN, record.count, age=record.depth)
+    own = {row} | ({axis} if axis else set())
+    if factor.copies:
+        own.add(Axis(factor.copies[0], COPY, factor.copies[1]))
+    return axis, own
+
+
+def _sequence(
+    lw: Lowering, node: Expectation, factor: Factor, scope: Scope, row: Axis
+) -> list[Drawn]:
+    """The variables of a sequence law, which are one draw."""
+    chosen = _choice(lw, node, factor, scope)
+    count = node.draws if node.draws is not None else chosen.draws
+    conditions = tuple(lw.value(c, scope) for c in factor.cond_var)
+    key = (law_key(factor.law), factor.var, conditions, factor.copies, chosen.how, row)
+    record = lw.ledger.assign(key, factor.var, scope.path, scope.depth, count)
+    axis, own = _own_axes(factor, record, row)
+    path = chosen.how == "path" and factor.law.moves.reparametrised
+    names = {sequence.at(v, "t"): _noise_name(lw, v, record.index) for v in factor.var}
+    how = sequence.Drawing(record.index, union(own), path, names)
+    drawn: list[Drawn] = []
+    for var, value in sequence.draw(lw, factor, scope, how).items():
+        value = lw.build.cut(value) if factor.detached else value
+        score = chosen if chosen.how == "cut" and not drawn else None  # of all, with the first
+        mine = replace(factor, var=(var,)) if drawn else factor
+        drawn.append(Drawn(mine, value, score, axis, next(iter(names.values()))))
+    return drawn
 
 
 def _cut_path(lw: Lowering, law: Law, noise: str, behind: Flow) -> CutPath:
@@ -292,14 +333,14 @@ def _estimate(lw: Lowering, body: ir.Register, drawn: list[Drawn], scope: Scope)
         if d.estimator.how == "table":
             if d.axis not in body.axes:
                 continue  # the probabilities sum to one
-            log_q = lw.density(d.factor, scope)
+            log_q = _density(lw, d.factor, scope)
             weight = lw.build.elementwise("exp", (log_q,))
             body = lw.build.reduce("sum", d.axis, lw.build.elementwise("mul", (weight, body)))
             continue
         mine = [c for c in lw.build.flow[body].cuts if c.draw == d.noise]
         if not mine:
             continue  # the integrand does not depend on the draw
-        log_q = lw.density(d.factor, scope)
+        log_q = _density(lw, d.factor, scope)
         for extra in log_q.axes:
             if extra not in body.axes:  # one integrand of several draws: their joint density
                 log_q = lw.build.reduce("sum", extra, log_q)

@@ -29,6 +29,7 @@ from ancestral.lowering.check import check_names
 from ancestral.lowering.context import Lowering, Rules, Scope
 from ancestral.lowering.draws import Counts
 from ancestral.lowering.rewrite import rewrite
+from ancestral.lowering.scan import pruned
 from ancestral.printing.listing import listing
 from ancestral.program.instructions import Program, Register
 
@@ -86,7 +87,7 @@ def lower_with_flow(
             break
         counts = lw.ledger.counts
     program = Program(
-        steps=tuple(lw.build.steps),
+        steps=tuple(pruned(lw.build.steps, [result, *lw.bound.values()])),
         result=result,
         laws=tuple(lw.build.laws),
         functions=tuple(lw.build.functions),

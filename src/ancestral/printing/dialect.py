@@ -145,6 +145,10 @@ class Dialect:
         """A copy of a variable: ``z_k``."""
         return self.form("indexed", name=self.base(spelled), axis=self.name(axis))
 
+    def timed(self, spelled: str, when: str) -> str:
+        """A sequence at a time, the time ``before``, or ``through`` all times: ``z_{1:T}``."""
+        return self.form(when, name=self.base(spelled))
+
 
 TEXT = Dialect(
     name=text_name,
@@ -160,6 +164,8 @@ TEXT = Dialect(
         "differential": "d%(name)s",
         "bound": "%(name)s=%(value)s",
         "indexed": "%(name)s_%(axis)s",
+        "before": "%(name)s_{t-1}",
+        "through": "%(name)s_{1:T}",
         "each": "%(name)s_1..%(name)s_%(size)s",
         "copies": "%(each)s ~ %(law)s",
         "expectation": "E_{%(law)s}[%(body)s]",

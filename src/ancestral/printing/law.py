@@ -1,8 +1,9 @@
 r"""Laws in the written forms: ``p(x,z) = p(x|z)p_{prior}(z)``, and the networks under them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
-from ancestral.distributions import Distribution, Law
+from ancestral.distributions import Distribution, Joint, Law, Sequence
 from ancestral.distributions.base import Factor
 from ancestral.distributions.formula import Atom, Formula, Term
 from ancestral.printing.dialect import LATEX, TEXT, Dialect, number
@@ -14,7 +15,9 @@ Names = Mapping[str, str]  # a variable and how it prints where it is not by its
 def factor(f: Factor, dialect: Dialect, names: Names | None = None) -> str:
     """One factor: ``q(z|x)``; ``sg[q](z|x)`` if its parameters are detached."""
     name = _name(f.law.name, dialect, detached=f.detached)
-    return _over(name, f.var, f.cond_var, dialect, names)
+    if isinstance(f.law, Sequence):
+        names = through(f, dialect, names)
+    return _over(name, f.var, _read(f), dialect, names)
 
 
 def whole(law: Distribution, dialect: Dialect, names: Names | None = None) -> str:
@@ -25,12 +28,84 @@ def whole(law: Distribution, dialect: Dialect, names: Names | None = None) -> st
     if len(detached) == 2 and not law.integrated:  # one name cannot say which is
         return dialect.bracket(product(law, dialect, names))
     name = _name(law.name, dialect, detached=detached == {True})
-    return _over(name, law.var, law.cond_var, dialect, names)
+    timed = [through(f, dialect, names) for f in law.factors if isinstance(f.law, Sequence)]
+    before = names or {}
+    seen = (entry for found in timed for entry in found.items())
+    names = {**before, **{v: text for v, text in seen if text != before.get(v)}}
+    read = {c for f in law.factors for c in _read(f)}
+    return _over(name, law.var, [c for c in law.cond_var if c in read], dialect, names)
 
 
 def product(law: Distribution, dialect: Dialect, names: Names | None = None) -> str:
     """A law as the product of its factors: ``p(x|z)p_{prior}(z)``."""
     return "".join(factor(f, dialect, names) for f in law.factors)
+
+
+# -- sequences ------------------------------------------------------------------------------------
+def _read(f: Factor) -> list[str]:
+    """The conditions that print: masks say what counts, not what is read."""
+    return [c for c in f.cond_var if c not in f.unread]
+
+
+def _spelled(name: str, dialect: Dialect, names: Names | None) -> str:
+    return (names or {}).get(name, dialect.name(name))
+
+
+def through(f: Factor, dialect: Dialect, names: Names | None) -> Names:
+    """The names of a sequence law's sequences, at all times: ``z_{1:T}``."""
+    law = f.law
+    assert isinstance(law, Sequence)
+    both = zip((*law.var, *law.cond_var), (*f.var, *f.cond_var), strict=True)
+    timed = [outer for own, outer in both if own in (*law.var, *law.series, *law.carried)]
+    seen = {v: dialect.timed(_spelled(v, dialect, names), "through") for v in timed}
+    return {**(names or {}), **seen}
+
+
+def step(
+    f: Factor, dialect: Dialect, names: Names | None, *, every: bool = False
+) -> tuple[Joint, Names]:
+    """The random part of one step of a sequence law, or ``every`` factor of it, and how its
+    variables print: ``z_t``.
+    """
+    law = f.law
+    assert isinstance(law, Sequence)
+    outer = dict(zip((*law.var, *law.cond_var), (*f.var, *f.cond_var), strict=True))
+    spelled = {own: _spelled(name, dialect, names) for own, name in outer.items()}
+    seen = {
+        own: dialect.indexed(text, "t") if own in (*law.var, *law.series) else text
+        for own, text in spelled.items()
+    }
+    seen |= {a: dialect.timed(spelled[s], "before") for a, s in law.names_before.items()}
+    random = [g for g in law.step_law.factors if every or g.law.is_random]
+    parts = [replace(g, detached=g.detached or f.detached) for g in random]
+    return Joint(parts, name=law.name), seen
+
+
+def log_of_steps(f: Factor, dialect: Dialect, names: Names | None) -> str:
+    """The log density of a sequence, the sum of those of its steps that count."""
+    one, seen = step(f, dialect, names)
+    term = dialect.form("log", density=whole(one, dialect, seen))
+    return _over_time(f, term, dialect, names, masks=2)
+
+
+def divergence_of_steps(f: Factor, g: Factor, dialect: Dialect, names: Names | None) -> str:
+    """The sum over time of the divergences of steps that exist."""
+    (q, of_q), (p, of_p) = step(f, dialect, names), step(g, dialect, names)
+    sides = whole(q, dialect, of_q), whole(p, dialect, of_p)
+    term = dialect.form("divergence", q=sides[0], p=sides[1])
+    masked = next((h for h in (f, g) if isinstance(h.law, Sequence) and h.law.mask), None)
+    return _over_time(masked or f, term, dialect, names, masks=int(masked is not None))
+
+
+def _over_time(f: Factor, term: str, dialect: Dialect, names: Names | None, masks: int) -> str:
+    """The sum of a term over time, times so many of a sequence law's masks."""
+    law = f.law
+    assert isinstance(law, Sequence)
+    outer = dict(zip(law.cond_var, f.cond_var, strict=True))
+    for mask in reversed(law.masks[:masks]):
+        left = dialect.indexed(_spelled(outer[mask], dialect, names), "t")
+        term = dialect.form("product", left=left, right=term)
+    return dialect.form("sum", axis=dialect.name("t"), inside=term)
 
 
 def _name(name: str, dialect: Dialect, *, detached: bool) -> str:
@@ -39,14 +114,14 @@ def _name(name: str, dialect: Dialect, *, detached: bool) -> str:
 
 
 def _over(
-    name: str, var: Sequence[str], cond: Sequence[str], dialect: Dialect, names: Names | None
+    name: str, var: Iterable[str], cond: Iterable[str], dialect: Dialect, names: Names | None
 ) -> str:
     names = names or {}
 
-    def spell(variables: Sequence[str]) -> str:
+    def spell(variables: Iterable[str]) -> str:
         return dialect.comma.join(names.get(v, dialect.name(v)) for v in variables)
 
-    if not cond:
+    if not list(cond):
         return dialect.form("law", name=name, var=spell(var))
     return dialect.form("law_given", name=name, var=spell(var), given=spell(cond))
 
@@ -54,6 +129,11 @@ def _over(
 def equation(law: Distribution, dialect: Dialect) -> str:
     """The law as an equation: a product or an integral on the right, if it is one."""
     left = whole(law, dialect)
+    if isinstance(law, Sequence):
+        one, names = step(law.factors[0], dialect, None, every=True)
+        body = product(one, dialect, names)
+        right = dialect.form("product_over", axis=dialect.name("t"), inside=body)
+        return dialect.form("equation", left=left, right=right)
     if isinstance(law, Law):
         return left if law.formula is None else _composed(left, law.formula, dialect)
     right = product(law, dialect)

@@ -1,6 +1,6 @@
 """A program as text: each step on a line, each draw by name and who reads it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -8,17 +8,22 @@ from torch import Tensor
 from ancestral.distributions.base import prob_text
 from ancestral.printing.dialect import number, printable
 from ancestral.program import instructions as ir
+from ancestral.program import loops
 
 
 def listing(program: ir.Program) -> str:
     """The steps of a program in order."""
     names = Names(program)
     readers: dict[ir.Register, list[str]] = {}
-    for step in program.steps:
+    for _, step in walk(program.steps):
         for r in ir.Program.operands(step):
             readers.setdefault(r, []).append(names[step.out])
+        if isinstance(step, loops.Stacked):
+            readers.setdefault(step.inner, []).append(names[step.out])
+        for c in step.carries if isinstance(step, loops.Scan) else ():
+            readers.setdefault(c.after, []).append(names[c.inner])
     rows = []
-    for step in program.steps:
+    for depth, step in walk(program.steps):
         if isinstance(step, ir.Input):
             kind = "scalar" if not step.out.axes else "data"
         else:
@@ -28,13 +33,21 @@ def listing(program: ir.Program) -> str:
         if isinstance(step, (ir.Draw, ir.Table)):
             kind = "-> " + ", ".join(dict.fromkeys(readers.get(step.out, ["nobody"])))
         sign = "~" if isinstance(step, ir.Draw) else "="
-        rows.append((names[step.out], sign, what, axes, kind))
+        rows.append(("  " * depth + names[step.out], sign, what, axes, kind))
     widths = [max((len(row[i]) for row in rows), default=0) for i in (0, 2, 3)]
     lines = [
         f"{name:<{widths[0]}} {sign} {what:<{widths[1]}}  {axes:<{widths[2]}}  {kind}".rstrip()
         for name, sign, what, axes, kind in rows
     ]
     return "\n".join([*lines, f"return {names[program.result]}"])
+
+
+def walk(steps: Sequence[ir.Step], depth: int = 0) -> Iterator[tuple[int, ir.Step]]:
+    """All steps, those of a loop's body behind the loop, with how deep they stand in loops."""
+    for step in steps:
+        yield depth, step
+        if isinstance(step, loops.Scan):
+            yield from walk(step.body, depth + 1)
 
 
 class Names:
@@ -48,10 +61,13 @@ class Names:
         self._laws: dict[ir.Register, tuple[str, list[str]]] = {}
         taken: set[str] = set()
         count = 0
-        for step in program.steps:
+        for _, step in walk(program.steps):
+            self._of_time(step)
             of_value = isinstance(step, ir.Part) and step.index == 0
             if of_value or isinstance(step, (ir.Input, ir.Draw, ir.Pick, ir.Table)):
                 name = printable(step.out.name)
+            elif isinstance(step, (ir.Retime, loops.Initial, loops.Stacked)):
+                name = self._name_of_time(step)
             elif isinstance(step, ir.Params):
                 name = printable(f"θ_{step.out.name}")
                 given = [self.short(r) for r in step.conditions]
@@ -73,6 +89,21 @@ class Names:
             elif isinstance(step, ir.Cut):
                 self._short[step.out] = f"sg[{self.short(step.arg)}]"
 
+    def _of_time(self, step: ir.Step) -> None:
+        """Name what the body of a loop reads, which no step has made, and laws of all steps."""
+        if isinstance(step, loops.Stacked) and step.inner in self._laws:
+            self._laws[step.out] = self._laws[step.inner]
+        if not isinstance(step, loops.Scan):
+            return
+        for r in [c.inner for c in step.carries] + [inner for _, inner in step.series]:
+            self._names.setdefault(r, printable(r.name))
+        self._laws.update({r: self._laws[o] for o, r in step.series if o in self._laws})
+
+    def _name_of_time(self, step: ir.Retime | loops.Initial | loops.Stacked) -> str:
+        if isinstance(step, loops.Stacked):
+            return f"[{self._names[step.inner]}]"
+        return printable(step.out.name)
+
     def __getitem__(self, register: ir.Register) -> str:
         """The name of a register."""
         return self._names[register]
@@ -90,6 +121,10 @@ class Names:
 def _divergence(step: ir.Closed, names: Names) -> str:
     laws = [names.law(r, [step.var]) for r in step.params]
     return f"{'KL' if step.which == 'kl' else 'H'}[{' || '.join(laws)}], closed form"
+
+
+def _grows(step: ir.Retime) -> bool:
+    return len(step.out.axes) > len(step.arg.axes)
 
 
 def _list(registers: tuple[ir.Register, ...], names: Names) -> str:
@@ -125,6 +160,11 @@ def _elementwise(step: ir.Elementwise, names: Names) -> str:
     return f"{step.op}({args}{extra})"
 
 
+def _scan(step: loops.Scan, names: Names) -> str:
+    carries = [f"{c.inner.name} from {names[c.initial]}" for c in step.carries]
+    return f"for {step.axis.name}, carrying {', '.join(map(printable, carries))}:"
+
+
 LINES: dict[type, Callable[[Any, Names], str]] = {
     ir.Input: lambda s, n: "given",
     ir.Number: lambda s, n: number(s.value.item() if isinstance(s.value, Tensor) else s.value),
@@ -145,6 +185,13 @@ LINES: dict[type, Callable[[Any, Names], str]] = {
     ir.Norm: lambda s, n: f"{'squared ' if s.squared else ''}norm of {n[s.arg]}",
     ir.Scalar: lambda s, n: f"{n[s.arg]}, one number per row",
     ir.Cut: lambda s, n: f"sg[{n[s.arg]}]",
+    ir.Retime: lambda s, n: f"{n[s.arg]}, {'step by step' if _grows(s) else 'all steps'}",
+    loops.Initial: lambda s, n: f"{s.text}" if s.arg is None else f"{n[s.arg]}, for each row",
+    loops.Shift: lambda s, n: f"{n[s.initial]}, then {n[s.arg]} but the last",
+    loops.Keep: lambda s, n: f"{n[s.arg]} where {n[s.mask]}, else {number(s.fill)}",
+    loops.Clock: lambda s, n: "0, 1, ... of the steps",
+    loops.Scan: _scan,
+    loops.Stacked: lambda s, n: f"{n[s.inner]} of all steps",
     ir.Surrogate: lambda s, n: f"{n[s.f]} with {s.estimator} gradient by {n[s.log_q]}",
     ir.Several: lambda s, n: f"({', '.join(n[r] for r in s.args)})",
 }

@@ -1,11 +1,13 @@
 """Losses as text, LaTeX and MathML, brackets from one precedence table."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from collections.abc import Sequence as Sequence_
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ancestral.distributions import Distribution
+from ancestral.distributions import Distribution, Joint, Sequence
+from ancestral.distributions.base import Factor
 from ancestral.losses.apply import Apply, Grad, Jvp, Norm
 from ancestral.losses.chain import ClosedForm, LogMeanExp, expand, is_closed, one
 from ancestral.losses.game import Game
@@ -62,7 +64,7 @@ class Context:
         """A name as it prints in a law."""
         return self.names.get(name, self.dialect.name(name))
 
-    def binding(self, names: Sequence[str], node: Any) -> "Context":
+    def binding(self, names: Sequence_[str], node: Any) -> "Context":
         """The context in which a node has bound names: by their own name, or with a prime if a
         free variable prints like it.
         """
@@ -278,8 +280,23 @@ def _planned(node: Planned, c: Context) -> Printed:
 
 
 def _log_prob(node: LogProb, c: Context) -> Printed:
+    parts = [f for f in node.law.factors if isinstance(f.law, Sequence)]
+    if parts:
+        return _log_of_sequences(node, parts, c)
     density = law.whole(node.law, c.dialect, c.names)
     return c.dialect.form("log", density=density), PREFIX
+
+
+def _log_of_sequences(node: LogProb, parts: Sequence_[Factor], c: Context) -> Printed:
+    """The sums over time of the steps' densities, and the density of the other factors."""
+    terms = [law.log_of_steps(f, c.dialect, c.names) for f in parts]
+    others = [f for f in node.law.factors if not isinstance(f.law, Sequence)]
+    if others:
+        terms.append(write(LogProb(Joint(others)), c)[0])
+    out = terms[0]
+    for term in terms[1:]:
+        out = c.dialect.form("plus", left=out, right=term)
+    return out, SERIES if len(terms) == 1 else SUM
 
 
 def _prob(node: Prob, c: Context) -> Printed:
@@ -314,6 +331,11 @@ def _kl(node: KullbackLeibler, c: Context) -> Printed:
     if not node.analytical:
         return write(expand(node), c)
     names = c.binding(node.q.var, node).names
+    if len(node.q.factors) == 1 and isinstance(node.q.factors[0].law, Sequence):  # chain rule
+        f, g = node.q.factors[0], node.p.factors[0]
+        body = law.divergence_of_steps(f, g, c.dialect, names)
+        drawn = law.factor(f, c.dialect, names)
+        return c.dialect.form("expectation", law=drawn, body=body), ATOM
     q, p = (law.whole(d, c.dialect, names) for d in (node.q, node.p))
     return c.dialect.form("divergence", q=q, p=p), ATOM
 

@@ -124,6 +124,12 @@ MATHML = Dialect(
         "differential": f'{_SPACE}<mi mathvariant="normal">d</mi>%(name)s',
         "bound": f"%(name)s{_operator('=', '0.1em')}%(value)s",
         "indexed": "<msub><mrow>%(name)s</mrow><mrow>%(axis)s</mrow></msub>",
+        "before": (
+            "<msub><mrow>%(name)s</mrow><mrow><mi>t</mi><mo>−</mo><mn>1</mn></mrow></msub>"
+        ),
+        "through": (
+            "<msub><mrow>%(name)s</mrow><mrow><mn>1</mn><mo>:</mo><mi>T</mi></mrow></msub>"
+        ),
         "each": (
             f"<msub><mrow>%(name)s</mrow><mn>1</mn></msub>{_COMMA}<mi>…</mi>{_COMMA}"
             "<msub><mrow>%(name)s</mrow>%(size)s</msub>"

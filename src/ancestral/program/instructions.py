@@ -37,6 +37,22 @@ class Step:
 
     out: Register
 
+    @property
+    def operands(self) -> tuple[Register, ...]:
+        """The registers that it reads."""
+        found: list[Register] = []
+        for name, value in vars(self).items():
+            if name == "out":
+                continue
+            if isinstance(value, Register):
+                found.append(value)
+            elif isinstance(value, tuple):
+                for v in value:
+                    v = v[1] if isinstance(v, tuple) and len(v) == 2 else v
+                    if isinstance(v, Register):
+                        found.append(v)
+        return tuple(found)
+
 
 @dataclass(frozen=True, eq=False)
 class Input(Step):
@@ -83,6 +99,7 @@ class Draw(Step):
     cut: bool
     text: Label
     through: float | None = None
+    time: Axis | None = None  # of the loop that it stands in: its noise is drawn for all rounds
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,6 +252,16 @@ class Several(Step):
     args: tuple[Register, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class Retime(Step):
+    """The same tensor, its first event axis seen as the axis of time, or the reverse.
+
+    Time is the last axis in front of the event, so that nothing moves.
+    """
+
+    arg: Register
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Program:
     """The steps in order, what they compute with, and where the result stands.
@@ -271,22 +298,18 @@ class Program:
 
     __repr__ = __str__
 
+    @property
+    def timed(self) -> frozenset[str]:
+        """The given variables whose axis behind the rows is time, of any length."""
+        given = {s.out: s.var for s in self.steps if isinstance(s, Input)}
+        seen = (s.arg for s in self.steps if isinstance(s, Retime))
+        return frozenset(given[r] for r in seen if r in given)
+
     def is_current(self) -> bool:
         """Whether the laws that are one still have equal constants."""
         return all(kept.numbers == other.numbers for kept, other in self.merged)
 
     @staticmethod
     def operands(step: Step) -> tuple[Register, ...]:
-        """The registers that a step reads."""
-        found: list[Register] = []
-        for name, value in vars(step).items():
-            if name == "out":
-                continue
-            if isinstance(value, Register):
-                found.append(value)
-            elif isinstance(value, tuple):
-                for v in value:
-                    v = v[1] if isinstance(v, tuple) and len(v) == 2 else v
-                    if isinstance(v, Register):
-                        found.append(v)
-        return tuple(found)
+        """The registers that a step reads; of a loop, those outside of it."""
+        return step.operands

@@ -2,8 +2,7 @@
 
 The first batch has run in the interpreter; with what it saw (which parameters a network returns,
 event shapes, dtypes) every step comes to a line or two that an expert would write. The text is a
-factory over the networks and a few functions, so that nothing else keeps weights alive; it holds
-only names of our own.
+factory over networks and functions: nothing else keeps weights alive, all names are our own.
 """
 
 import ast
@@ -17,13 +16,14 @@ from torch import Tensor
 
 from ancestral.core.axes import Axes
 from ancestral.distributions.network import Parts
-from ancestral.distributions.noise import own_noise
 from ancestral.program import instructions as ir
 from ancestral.runtime.derivatives import push, slope
+from ancestral.runtime.drawing import text_of_draw
 from ancestral.runtime.operands import NUMBER, Code, Known, NotInlineError, Operand, code
 from ancestral.runtime.rules import value_event
 from ancestral.runtime.run import ParamSet, Run
-from ancestral.runtime.source import NoiseOf, Source
+from ancestral.runtime.scan import TEXTS
+from ancestral.runtime.source import Source
 from ancestral.runtime.transform import text_of_part, text_of_transform
 from ancestral.runtime.writer import Names, Writer, literal, summed
 
@@ -31,14 +31,18 @@ from ancestral.runtime.writer import Names, Writer, literal, summed
 def generate(run: Run) -> Source:
     """The text of a program, for inputs like those of a run that the interpreter has made."""
     writer = Writer(run)
+    writer.write = lambda step: RULES[type(step)](writer, step)
     for step in run.program.steps:
         if isinstance(step, ir.Input):
             _input(writer, step)
     for step in run.program.steps:
         if not isinstance(step, ir.Input):
-            RULES[type(step)](writer, step)
+            writer.write(step)
     source = writer.source()
-    del writer.inliner  # it refers back to the writer, which holds the run: both go at once now
+    del (
+        writer.inliner,
+        writer.write,
+    )  # it refers back to the writer, which holds the run: both go at once now
     return source
 
 
@@ -141,43 +145,6 @@ def _stem(key: str) -> str:
 def _pick(w: Writer, step: ir.Pick) -> None:
     names: Names = w.names[step.params]
     w.names[step.out] = ast.unparse(code({**names.rows, **names.fixed}[step.key]))
-
-
-def _draw(w: Writer, step: ir.Draw) -> None:
-    law, noise = w.program.laws[step.law], w.run.drawn[step.noise]
-    event = tuple(noise.shape[len(step.out.axes) :])
-    name = f"noise{len(w.noise)}"
-    sizes = tuple(a if w.known_size(a) is None else w.known_size(a) for a in step.out.axes)
-    own = own_noise(law)
-    w.noise.append(
-        NoiseOf(step.noise, law.noise or "", sizes, event, noise.dtype, noise.device, own)
-    )
-    kind = (step.out.axes, event, noise.dtype)
-    params = w.params(step.params, step.out.axes)
-    if own is not None:  # it depends on the parameters: the argument is the function that draws it
-        shape = "".join(f"{n}, " for n in [*map(w.size, step.out.axes), *map(str, event)])
-        told = "".join(f", {k}={literal(v)}" for k, v in params.items())
-        w.lines.append(f"{name} = {name}(({shape}){told})")
-    given = Code(ast.Name(name, ast.Load()), kind)
-    text = w.inlined(law.moves.draw, [given], params)
-    if step.through is not None:
-        soft = w.inlined(law.moves.relaxed, [given, Known(step.through)], params)
-        soft = w.assign("soft", soft)
-        text = f"({text}).detach() + ({soft} - {soft}.detach())"
-    cut = step.cut and not _is_flat(text, name)
-    w.put(step.out, "z", f"({text}).detach()" if cut else text)
-
-
-def _is_flat(text: str, noise: str) -> bool:
-    """Whether a draw has no derivative to cut: the noise, an index, a comparison, a one-hot row."""
-    match ast.parse(text, mode="eval").body:
-        case ast.Name(id):
-            return id == noise
-        case ast.Call(ast.Attribute(value, "to")):
-            return isinstance(value, ast.Compare)
-        case ast.Call(ast.Attribute(value, attr)):
-            return attr == "argmax" or ast.unparse(value).startswith("torch.zeros_like(")
-    return False
 
 
 def _table(w: Writer, step: ir.Table) -> None:
@@ -376,7 +343,7 @@ RULES: dict[type, Callable[[Writer, Any], None]] = {
     ir.Number: _number,
     ir.Params: _params,
     ir.Pick: _pick,
-    ir.Draw: _draw,
+    ir.Draw: text_of_draw,
     ir.Table: _table,
     ir.Density: _density,
     ir.Closed: _closed,
@@ -393,4 +360,5 @@ RULES: dict[type, Callable[[Writer, Any], None]] = {
     ir.Cut: _cut,
     ir.Surrogate: _surrogate,
     ir.Several: _several,
+    **TEXTS,
 }

@@ -26,6 +26,7 @@ class Watching(Protocol):
 def interpret(run: Run, watch: Watching | None = None) -> Tensor:
     """Run the program, each step watched if asked for."""
     run.start()
+    run.watch = watch
     for step in run.program.steps:
         if watch is not None:
             watch.before(run, step)

@@ -14,9 +14,11 @@ from ancestral.distributions.layout import span_shape, spanned
 from ancestral.distributions.network import check_rows, failed
 from ancestral.distributions.noise import draw_noise
 from ancestral.program import instructions as ir
+from ancestral.program import loops
 from ancestral.runtime.batch import folded, sizes_of, unfolded
 from ancestral.runtime.derivatives import push, slope
 from ancestral.runtime.run import ParamSet, Run, wrong_noise
+from ancestral.runtime.scan import MEANINGS, noise_of_round, scan
 from ancestral.runtime.transform import part, transform
 
 
@@ -130,13 +132,16 @@ def _draw(step: ir.Draw, run: Run) -> Tensor:
     sizes = tuple(known.get(a) or s for a, s in zip(axes, run.sizes(axes), strict=True))
     span = _event_of(step.text, step.var, law, found, step.params, run)
     event = law.moves.noise_shape(span)
-    noise = run.noise.get(step.noise)
-    if noise is not None and tuple(noise.shape) != (*sizes, *event):
-        raise wrong_noise(step.noise, noise, (*sizes, *event))
-    if noise is None:
-        like = next((v for v in params.values() if isinstance(v, Tensor)), law.anchor())
-        noise = draw_noise(law, params, (*sizes, *event), like, run.generator)
-    run.drawn[step.noise] = noise
+    like = next((v for v in params.values() if isinstance(v, Tensor)), law.anchor())
+    shape = (*sizes, *event)
+    if step.time is not None:
+        noise = noise_of_round(step, run, law, params, shape, len(sizes), like)
+    else:
+        given = run.noise.get(step.noise)
+        if given is not None and tuple(given.shape) != shape:
+            raise wrong_noise(step.noise, given, shape)
+        noise = draw_noise(law, params, shape, like, run.generator) if given is None else given
+        run.drawn[step.noise] = noise
     value: Tensor = law.moves.draw(noise, **params)
     if step.through is not None:
         soft = law.moves.relaxed(noise, step.through, **params)
@@ -364,4 +369,6 @@ RULES: dict[type, Callable[[Any, Run], Any]] = {
     ir.Cut: _cut,
     ir.Surrogate: _surrogate,
     ir.Several: _several,
+    loops.Scan: lambda step, run: scan(step, run, RULES),
+    **MEANINGS,
 }

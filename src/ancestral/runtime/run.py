@@ -53,12 +53,14 @@ class Run:
 
     __slots__ = (
         "program", "data", "noise", "generator", "batch_n", "step", "keep", "wants_gradient",
-        "gradient", "args", "drawn", "values", "rows", "raw", "closed",
+        "gradient", "args", "drawn", "values", "rows", "raw", "closed", "round", "watch",
     )  # fmt: skip
     values: dict[ir.Register, Any]
     rows: dict[Any, int]  # axis to size
     raw: dict[ir.Register, Any]  # what each law's network returned
     closed: dict[ir.Register, Any]  # each closed form and its shapes
+    round: int  # of the loop over time that is being run
+    watch: Any  # sees each step of a loop, if the run is watched
 
     def __init__(
         self,
@@ -86,9 +88,15 @@ class Run:
         The rows of the data are known first: a draw may stand before the data it follows.
         """
         self.values, self.rows, self.raw, self.closed = {}, {}, {}, {}
+        self.round, self.watch = 0, None
         for step in self.program.steps:
             if isinstance(step, ir.Input):
                 for axis, size in zip(step.out.axes, self.data[step.var].shape, strict=False):
+                    self.rows.setdefault(axis, size)
+        given = {s.out: self.data[s.var] for s in self.program.steps if isinstance(s, ir.Input)}
+        for step in self.program.steps:
+            if isinstance(step, ir.Retime) and step.arg in given:
+                for axis, size in zip(step.out.axes, given[step.arg].shape, strict=False):
                     self.rows.setdefault(axis, size)
 
     def sizes(self, axes: Axes) -> tuple[int, ...]:

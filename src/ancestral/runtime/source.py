@@ -29,6 +29,7 @@ class NoiseOf:
     dtype: torch.dtype
     device: torch.device
     own: Callable[..., Tensor] | None = None
+    time: int | None = None  # where the axis of the loop stands in which it is drawn
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The fast path: a generated step, the noise that it is given, and the short way in."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -46,6 +47,11 @@ class Step:
             if isinstance(step, ir.Input)
             for i, axis in enumerate(step.out.axes)
         }
+        given = {s.out: s.var for s in run.program.steps if isinstance(s, ir.Input)}
+        for step in run.program.steps:
+            if isinstance(step, ir.Retime) and step.arg in given:
+                where = {a: (given[step.arg], i) for i, a in enumerate(step.out.axes)}
+                carriers = {**where, **carriers}
         self._noise = [
             (
                 n.name,
@@ -53,7 +59,7 @@ class Step:
                 tuple(_size(a, carriers) for a in n.axes),
                 n.event,
                 torch.empty((), dtype=n.dtype, device=n.device),
-                n.own is not None,
+                None if n.own is None else functools.partial(OwnNoise, time=n.time),
             )
             for n in self.source.noise
         ]
@@ -73,7 +79,8 @@ class Step:
     def _row_dims(self, run: Run) -> list[tuple[int, ...]]:
         """For each argument the dimensions that follow the batch."""
         given = {s.var: s.out.axes for s in run.program.steps if isinstance(s, ir.Input)}
-        inputs = [tuple(range(len(given[name]))) for name in self.source.inputs]
+        timed = run.program.timed
+        inputs = [tuple(range(len(given[n]) + (n in timed))) for n in self.source.inputs]
         noise = [
             tuple(i for i, a in enumerate(n.axes) if not isinstance(a, int))
             for n in self.source.noise
@@ -118,7 +125,7 @@ class Step:
         for name, make, axes, event, like, own in self._noise:
             noise = given.get(name) if given else None
             if own:
-                args.append(OwnNoise(make, like, run.generator, noise, name, run.drawn))
+                args.append(own(make, like, run.generator, noise, name, run.drawn))
                 continue
             shape = (*[_read(a, run) for a in axes], *event)
             if noise is None:
@@ -142,7 +149,7 @@ class Step:
         text.arguments += [text.inputs[name] for name in self.source.inputs]
         for _, make, axes, event, like, own in self._noise:
             if own:
-                text.call(OwnNoise, make, like)
+                text.call(own, make, like)
             else:
                 text.call(make, like.expand((*(_read(a, run) for a in axes), *event)))
         text.arguments += [str(_read(a, run)) for a in self._rows]
@@ -206,9 +213,12 @@ def _read(size: Any, run: Run) -> int:
 
 
 class OwnNoise:
-    """Noise that depends on parameters: the step calls it once these are known."""
+    """Noise that depends on parameters: the step calls it once these are known.
 
-    __slots__ = ("_generator", "_given", "_like", "_make", "drawn", "name")
+    In a loop it is called in each round; ``time`` is the axis of the rounds in all of it.
+    """
+
+    __slots__ = ("_generator", "_given", "_like", "_make", "_rounds", "_time", "drawn", "name")
 
     def __init__(
         self,
@@ -218,7 +228,10 @@ class OwnNoise:
         given: Tensor | None = None,
         name: str = "",
         drawn: dict[str, Tensor] | None = None,
+        *,
+        time: int | None = None,
     ) -> None:
+        self._time, self._rounds = time, list[Tensor]()
         self._make, self._like, self._generator, self._given = make, like, generator, given
         self.name = name
         self.drawn = {} if drawn is None else drawn  # where it is left
@@ -226,10 +239,16 @@ class OwnNoise:
     def __call__(self, shape: tuple[int, ...], **params: Any) -> Tensor:
         """The noise for these parameters."""
         noise = self._given
+        if noise is not None and self._time is not None:
+            noise = noise.select(self._time, len(self._rounds))
         if noise is None:
             with torch.no_grad():
                 noise = self._make(shape, self._like, self._generator, **params)
         elif tuple(noise.shape) != shape:
             raise wrong_noise(self.name, noise, shape)
-        self.drawn[self.name] = noise
+        if self._time is None:
+            self.drawn[self.name] = noise
+        else:
+            self._rounds.append(noise)
+            self.drawn[self.name] = torch.stack(self._rounds, self._time)
         return noise

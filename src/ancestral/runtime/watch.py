@@ -20,6 +20,7 @@ from ancestral.distributions.law import Law
 from ancestral.distributions.layout import spanned
 from ancestral.distributions.support import check_support, first, worst
 from ancestral.program import instructions as ir
+from ancestral.program import loops
 from ancestral.runtime.run import ParamSet, Run
 
 
@@ -243,12 +244,18 @@ class Watch:
 def _may_be_missing(run: Run, register: ir.Register) -> bool:
     """Whether all that reads a value are laws that leave out the rows where it is missing."""
     readers = [s for s in run.program.steps if register in ir.Program.operands(s)]
-    return bool(readers) and all(
-        isinstance(s, ir.Params)
-        and register in s.conditions
-        and (law := run.program.laws[s.law]).cond_var[s.conditions.index(register)] in law.masked
-        for s in readers
-    )
+    return bool(readers) and all(_leaves_out(run, register, s) for s in readers)
+
+
+def _leaves_out(run: Run, register: ir.Register, step: ir.Step) -> bool:
+    if isinstance(step, ir.Retime):
+        return _may_be_missing(run, step.out)
+    if isinstance(step, loops.Keep):
+        return register is step.arg
+    if not isinstance(step, ir.Params) or register not in step.conditions:
+        return False
+    law = run.program.laws[step.law]
+    return law.cond_var[step.conditions.index(register)] in law.masked
 
 
 def _event(law: Any, found: ParamSet, params: ir.Register) -> tuple[int, ...] | None:

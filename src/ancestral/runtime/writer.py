@@ -40,6 +40,10 @@ class Writer:
         self.free_rows: dict[Any, str] = {}
         self.literal: list[tuple[Any, str]] = []
         self.networks: dict[Any, Network] = {}
+        self.rounds: list[
+            tuple[list[str], list[str]]
+        ] = []  # of loops: names, and what they run over
+        self.write: Callable[[Any], None] = lambda step: None  # writes one step
         self.inliner = Inliner(lambda: self.fresh("t"), self._emit)
 
     def source(self) -> Source:
@@ -90,6 +94,22 @@ class Writer:
         name = self.fresh(stem)
         self.lines.append(f"{name} = {expression}")
         return name
+
+    def each(self, stem: str, over: str) -> str:
+        """The name of an entry in each round of the loop that is being written."""
+        name = self.fresh(stem)
+        heads, items = self.rounds[-1]
+        heads.append(name)
+        items.append(over)
+        return name
+
+    def each_operand(self, operand: Operand, dim: int) -> Operand:
+        """An operand in each round of the loop."""
+        return Code(ast.Name(self.each("x", f"{literal(operand)}.unbind({dim})"), ast.Load()))
+
+    def operand_of(self, expression: str) -> Operand:
+        """An expression under a name of its own, as an operand."""
+        return Code(ast.Name(self.assign("t", expression), ast.Load()))
 
     def text(self, register: ir.Register) -> str:
         """The name of a register's tensor."""
@@ -143,6 +163,10 @@ class Writer:
         for step in self.program.steps:
             if isinstance(step, ir.Input) and axis in step.out.axes:
                 return f"{self.text(step.out)}.shape[{step.out.axes.index(axis)}]"
+        given = {s.out for s in self.program.steps if isinstance(s, ir.Input)}
+        for step in self.program.steps:
+            if isinstance(step, ir.Retime) and step.arg in given and axis in step.out.axes:
+                return f"{self.text(step.arg)}.shape[{step.out.axes.index(axis)}]"
         for i, noise in enumerate(self.noise):
             if axis in noise.axes and noise.own is None:
                 return f"noise{i}.shape[{noise.axes.index(axis)}]"

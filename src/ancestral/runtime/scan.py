@@ -1,0 +1,310 @@
+"""Loops in a program, and sequences seen step by step: as they are run and as they are written."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ancestral.core.axes import align
+from ancestral.core.errors import ShapeError
+from ancestral.distributions.chains import present
+from ancestral.distributions.noise import draw_noise, own_noise
+from ancestral.program import instructions as ir
+from ancestral.program import loops
+from ancestral.runtime.run import ParamSet, Run, wrong_noise
+from ancestral.runtime.writer import Names, Writer, literal
+
+
+# -- sequences ------------------------------------------------------------------------------------
+def retime(step: ir.Retime, run: Run) -> Tensor:
+    """The same tensor; a sequence must be as long as those that it meets."""
+    value: Tensor = run.values[step.arg]
+    for axis in step.out.axes[len(step.arg.axes) :]:
+        place = len(step.arg.axes)
+        if value.dim() <= place:
+            raise ShapeError(
+                f"{step.out.name} has shape {tuple(value.shape)}, but it is a sequence: time is "
+                "its first axis behind the rows, (rows, T, ...)."
+            )
+        size = run.rows.setdefault(axis, value.shape[place])
+        if size != value.shape[place]:
+            raise ShapeError(
+                f"{step.out.name} has {value.shape[place]} steps (shape {tuple(value.shape)}), but "
+                f"it meets sequences of {size} steps. Time is the axis behind the rows: give all "
+                "of them one length, padded, with a mask."
+            )
+    return value
+
+
+def text_of_retime(w: Writer, step: ir.Retime) -> None:
+    """The text of :func:`retime`."""
+    w.names[step.out] = w.text(step.arg)
+
+
+def initial(step: loops.Initial, run: Run) -> Tensor:
+    """The first value of a carry, for each row."""
+    value, have, event = _initial(step, run)
+    sizes = run.sizes(step.out.axes)
+    if value.dim() == 0:
+        return value.expand(*sizes, *event)
+    return align(value, have, step.out.axes).expand(*sizes, *value.shape[len(have) :])
+
+
+def _initial(step: loops.Initial, run: Run) -> tuple[Tensor, Any, tuple[int, ...]]:
+    if step.arg is not None:
+        return run.values[step.arg], step.arg.axes, ()
+    value: Tensor = getattr(run.program.laws[step.law], step.key)
+    like = next((v for v in run.data.values() if v.is_floating_point()), value)
+    if not value.requires_grad and value.dim() == 0:
+        value = value.to(like.dtype)
+    return value, (), run.program.shapes.get(step.var, ())
+
+
+def text_of_initial(w: Writer, step: loops.Initial) -> None:
+    """The text of :func:`initial`."""
+    value, have, event = _initial(step, w.run)
+    shape = tuple(value.shape[len(have) :]) if value.dim() else event
+    sizes = ", ".join([*map(w.size, step.out.axes), *map(str, shape)])
+    if step.arg is not None:
+        name = w.aligned(w.text(step.arg), have, step.out.axes, shape)
+    else:
+        kept = getattr(w.program.laws[step.law], step.key)
+        name = f"{w.bind('law', w.program.laws[step.law])}.{step.key}"
+        name = name if kept.dtype == value.dtype else f"{name}.to({value.dtype})"
+    w.put(step.out, "z", f"{name}.expand({sizes})" if sizes else name)
+
+
+def shift(step: loops.Shift, run: Run) -> Tensor:
+    """The first value, then all but the last of the sequence."""
+    value, dim = run.values[step.arg], len(step.arg.axes) - 1
+    first = run.values[step.initial]
+    return torch.cat([first.unsqueeze(dim), value.narrow(dim, 0, value.shape[dim] - 1)], dim)
+
+
+def text_of_shift(w: Writer, step: loops.Shift) -> None:
+    """The text of :func:`shift`."""
+    dim, arg, first = len(step.arg.axes) - 1, w.text(step.arg), w.text(step.initial)
+    before = ", ".join([":"] * dim + [":-1"])
+    w.put(step.out, "z", f"torch.cat([{first}.unsqueeze({dim}), {arg}[{before}]], {dim})")
+
+
+def keep(step: loops.Keep, run: Run) -> Tensor:
+    """The value where a mask is on, a number elsewhere."""
+    value, mask = run.values[step.arg], run.values[step.mask]
+    if mask.dim() != len(step.mask.axes):
+        raise ShapeError(
+            f"{step.text}, {step.mask.name}, has shape {tuple(mask.shape)}: it is one number for "
+            "each row and step, shape (rows, T)."
+        )
+    if step.repeat:
+        return present(value, mask, step.fill)
+    on, event = align(mask, step.mask.axes, step.out.axes) > 0, value.dim() - len(step.arg.axes)
+    value = align(value, step.arg.axes, step.out.axes)
+    return torch.where(on.reshape(*on.shape, *(1,) * event), value, step.fill)
+
+
+def text_of_keep(w: Writer, step: loops.Keep) -> None:
+    """The text of :func:`keep`."""
+    if step.repeat:
+        args = f"{w.text(step.arg)}, {w.text(step.mask)}, {step.fill!r}"
+        w.put(step.out, "x", f"{w.bind('present', present)}({args})")
+        return
+    event = len(w.shape(step.arg))
+    on = w.aligned(w.text(step.mask), step.mask.axes, step.out.axes, ())
+    on = f"({on} > 0)" + (f"[..., {', '.join(['None'] * event)}]" if event else "")
+    value = w.aligned(w.text(step.arg), step.arg.axes, step.out.axes, w.shape(step.arg))
+    w.put(step.out, "t", f"torch.where({on}, {value}, {step.fill!r})")
+
+
+def clock(step: loops.Clock, run: Run) -> Tensor:
+    """The numbers of the steps."""
+    like = next((v for v in run.data.values() if v.is_floating_point()), torch.empty(()))
+    return torch.arange(*run.sizes((step.axis,)), dtype=like.dtype, device=like.device)
+
+
+def text_of_clock(w: Writer, step: loops.Clock) -> None:
+    """The text of :func:`clock`."""
+    made: Tensor = w.run.values[step.out]
+    told = f"{w.size(step.axis)}, dtype={made.dtype}, device={str(made.device)!r}"
+    w.put(step.out, "t", f"torch.arange({told})")
+
+
+# -- noise of a loop ------------------------------------------------------------------------------
+def noise_of_round(
+    step: ir.Draw, run: Run, law: Any, params: Any, shape: tuple[int, ...], rows: int, like: Tensor
+) -> Tensor:
+    """The noise of a draw in a loop, in this round; in the first, that of all rounds is drawn.
+
+    Args:
+        step: The draw.
+        run: The run.
+        law: Its law.
+        params: Its parameters.
+        shape: The shape of one round.
+        rows: How many axes stand in front of the event.
+        like: A tensor with dtype and device of the draw.
+    """
+    assert step.time is not None
+    index, (size,) = run.round, run.sizes((step.time,))
+    if own_noise(law) is not None:
+        return _own_noise_of_round(step, run, law, params, shape, rows, like)
+    if index == 0:
+        every = (*shape[:rows], size, *shape[rows:])
+        noise = run.noise.get(step.noise)
+        if noise is not None and tuple(noise.shape) != every:
+            raise wrong_noise(step.noise, noise, every)
+        if noise is None:
+            noise = draw_noise(law, params, every, like, run.generator)
+        run.drawn[step.noise] = noise
+    return run.drawn[step.noise].select(rows, index)
+
+
+def _own_noise_of_round(
+    step: ir.Draw, run: Run, law: Any, params: Any, shape: tuple[int, ...], rows: int, like: Tensor
+) -> Tensor:
+    """Noise that depends on parameters, which are known in their round."""
+    given = run.noise.get(step.noise)
+    if given is not None:
+        run.drawn[step.noise] = given
+        return given.select(rows, run.round)
+    noise = draw_noise(law, params, shape, like, run.generator)
+    before = run.drawn.get(step.noise) if run.round else None
+    one = noise.unsqueeze(rows)
+    run.drawn[step.noise] = one if before is None else torch.cat([before, one], rows)
+    return noise
+
+
+# -- loops ----------------------------------------------------------------------------------------
+Rules = dict[type, Callable[[Any, Run], Any]]
+
+
+def scan(step: loops.Scan, run: Run, rules: Rules) -> dict[ir.Register, Any]:
+    """Run the body once for each step, and keep what is wanted of all rounds."""
+    (size,) = run.sizes((step.axis,))
+    series = [(inner, _rounds(run.values[outer], outer, step)) for outer, inner in step.series]
+    carried = [run.values[c.initial] for c in step.carries]
+    kept: dict[ir.Register, list[Any]] = {r: [] for r in step.outputs}
+    outer_round = run.round
+    for i in range(size):
+        run.round = i
+        for inner, rounds in series:
+            run.values[inner] = rounds[i]
+        for carry, value in zip(step.carries, carried, strict=True):
+            run.values[carry.inner] = value
+        for s in step.body:
+            if run.watch is not None:
+                run.watch.before(run, s)
+            value = run.values[s.out] = rules[type(s)](s, run)
+            if run.watch is not None:
+                run.watch.after(run, s, value)
+        carried = [run.values[c.after] for c in step.carries]
+        for r, found in kept.items():
+            found.append(run.values[r])
+    run.round = outer_round
+    return {r: _stacked(found, r) for r, found in kept.items()}
+
+
+def _rounds(value: Any, outer: ir.Register, step: loops.Scan) -> list[Any]:
+    """A register with the axis of time, round by round."""
+    dim = outer.axes.index(step.axis)
+    if not isinstance(value, ParamSet):
+        return list(value.unbind(dim))
+    sizes = tuple(n for i, n in enumerate(value.sizes) if i != dim)
+    rows = {k: v.unbind(dim) for k, v in value.rows.items()}
+    return [
+        ParamSet({k: v[i] for k, v in rows.items()}, value.fixed, sizes)
+        for i in range(value.sizes[dim])
+    ]
+
+
+def _stacked(found: list[Any], inner: ir.Register) -> Any:
+    """The results of all rounds with an axis of time, behind all others."""
+    dim, last = len(inner.axes), found[-1]
+    if not isinstance(last, ParamSet):
+        return torch.stack(found, dim)
+    rows = {k: torch.stack([f.rows[k] for f in found], dim) for k in last.rows}
+    return ParamSet(rows, last.fixed, (*last.sizes, len(found)))
+
+
+def stacked(step: loops.Stacked, run: Run) -> Any:
+    """What a loop has kept of a register."""
+    return run.values[step.scan][step.inner]
+
+
+def text_of_scan(w: Writer, step: loops.Scan) -> None:
+    """The text of :func:`scan`: a ``for`` with straight lines in it."""
+    outside, w.lines = w.lines, []
+    w.rounds.append(([], []))
+    carried = []
+    for carry in step.carries:
+        name = w.names[carry.inner] = w.fresh("z")
+        outside.append(f"{name} = {w.text(carry.initial)}")
+        carried.append((name, carry.after))
+    for outer, inner in step.series:
+        _text_of_series(w, outer, inner, outer.axes.index(step.axis))
+    for s in step.body:
+        w.write(s)
+    lists = {r: _appended(w, r) for r in step.outputs}
+    news = [w.text(after) for _, after in carried]
+    if carried:
+        w.lines.append(f"{', '.join(n for n, _ in carried)} = {', '.join(news)}")
+    heads, items = w.rounds.pop()
+    over = f"range({w.size(step.axis)})"
+    if heads:
+        over = f"zip({', '.join(items)}, strict=True)" if items[1:] else items[0]
+    body = [f"    {line}" for part in w.lines for line in part.split("\n")]
+    names = [name for found in lists.values() for name, _ in found.values()]
+    w.lines = [*outside, *(f"{name} = []" for name in names)]
+    w.lines.append("\n".join([f"for {', '.join(heads) or '_'} in {over}:", *body]))
+    w.names[step.out] = lists
+
+
+def _text_of_series(w: Writer, outer: ir.Register, inner: ir.Register, dim: int) -> None:
+    found = w.names[outer]
+    if not isinstance(found, Names):
+        w.names[inner] = w.each("x", f"{found}.unbind({dim})")
+        return
+    rows = {k: w.each_operand(v, dim) for k, v in found.rows.items()}
+    w.names[inner] = Names(rows, found.fixed)
+
+
+def _appended(w: Writer, register: ir.Register) -> dict[str, tuple[str, str]]:
+    """Lines that keep a register of each round: the names of the lists, by parameter."""
+    found = w.names[register]
+    parts = {"": found}
+    if isinstance(found, Names):
+        parts = {k: literal(v) for k, v in found.rows.items()}
+    lists = {k: (w.fresh("list"), text) for k, text in parts.items()}
+    w.lines += [f"{name}.append({text})" for name, text in lists.values()]
+    return lists
+
+
+def text_of_stacked(w: Writer, step: loops.Stacked) -> None:
+    """The text of :func:`stacked`."""
+    lists = w.names[step.scan][step.inner]
+    dim, inner = len(step.inner.axes), w.names[step.inner]
+    if not isinstance(inner, Names):
+        w.put(step.out, "z", f"torch.stack({lists[''][0]}, {dim})")
+        return
+    rows = {k: w.operand_of(f"torch.stack({name}, {dim})") for k, (name, _) in lists.items()}
+    w.names[step.out] = Names(rows, inner.fixed)
+
+
+MEANINGS: Rules = {
+    ir.Retime: retime,
+    loops.Initial: initial,
+    loops.Shift: shift,
+    loops.Keep: keep,
+    loops.Clock: clock,
+    loops.Stacked: stacked,
+}
+TEXTS: dict[type, Callable[[Writer, Any], None]] = {
+    ir.Retime: text_of_retime,
+    loops.Initial: text_of_initial,
+    loops.Shift: text_of_shift,
+    loops.Keep: text_of_keep,
+    loops.Clock: text_of_clock,
+    loops.Scan: text_of_scan,
+    loops.Stacked: text_of_stacked,
+}
