@@ -81,6 +81,16 @@ def step(
     return Joint(parts, name=law.name), seen
 
 
+def logs(law: Distribution, dialect: Dialect, names: Names | None) -> list[str]:
+    """The log density of a law, as a sum over time for each sequence in it."""
+    others = [f for f in law.factors if not isinstance(f.law, Sequence)]
+    if len(others) == len(law.factors):
+        return [dialect.form("log", density=whole(law, dialect, names))]
+    parts = [f for f in law.factors if isinstance(f.law, Sequence)]
+    terms = [log_of_steps(f, dialect, names) for f in parts]
+    return terms + (logs(Joint(others), dialect, names) if others else [])
+
+
 def log_of_steps(f: Factor, dialect: Dialect, names: Names | None) -> str:
     """The log density of a sequence, the sum of those of its steps that count."""
     one, seen = step(f, dialect, names)

@@ -6,8 +6,7 @@ from collections.abc import Sequence as Sequence_
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ancestral.distributions import Distribution, Joint, Sequence
-from ancestral.distributions.base import Factor
+from ancestral.distributions import Distribution, Sequence
 from ancestral.losses.apply import Apply, Grad, Jvp, Norm
 from ancestral.losses.chain import ClosedForm, LogMeanExp, expand, is_closed, one
 from ancestral.losses.game import Game
@@ -280,23 +279,11 @@ def _planned(node: Planned, c: Context) -> Printed:
 
 
 def _log_prob(node: LogProb, c: Context) -> Printed:
-    parts = [f for f in node.law.factors if isinstance(f.law, Sequence)]
-    if parts:
-        return _log_of_sequences(node, parts, c)
-    density = law.whole(node.law, c.dialect, c.names)
-    return c.dialect.form("log", density=density), PREFIX
-
-
-def _log_of_sequences(node: LogProb, parts: Sequence_[Factor], c: Context) -> Printed:
-    """The sums over time of the steps' densities, and the density of the other factors."""
-    terms = [law.log_of_steps(f, c.dialect, c.names) for f in parts]
-    others = [f for f in node.law.factors if not isinstance(f.law, Sequence)]
-    if others:
-        terms.append(write(LogProb(Joint(others)), c)[0])
-    out = terms[0]
-    for term in terms[1:]:
+    out, *others = law.logs(node.law, c.dialect, c.names)
+    for term in others:
         out = c.dialect.form("plus", left=out, right=term)
-    return out, SERIES if len(terms) == 1 else SUM
+    summed = any(isinstance(f.law, Sequence) for f in node.law.factors)
+    return out, SUM if others else SERIES if summed else PREFIX
 
 
 def _prob(node: Prob, c: Context) -> Printed:
