@@ -22,12 +22,16 @@ class Axis:
         kind: ``PLAN``, ``COPY``, ``ROW`` or ``TIME``: the order in memory.
         size: The number of entries where the equation or the plan fixes it (rows: ``None``).
         age: Order of creation among plan axes; the newest stands first.
+        like: Another axis that it has the entries of: rows seen a second time.
+        parts: It has one part of so many equal ones of them.
     """
 
     name: str
     kind: int
     size: int | None = None
     age: int = 0
+    like: "Axis | None" = None
+    parts: int = 1
 
     def __str__(self) -> str:
         return self.name

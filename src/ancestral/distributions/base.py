@@ -17,6 +17,7 @@ from ancestral.core.names import as_names
 from ancestral.core.rng import Generator
 from ancestral.distributions import density, eager, sampling
 from ancestral.distributions.factor import Factor, prob_text
+from ancestral.distributions.rows import given_names
 
 if TYPE_CHECKING:
     from ancestral.distributions.joint import Joint
@@ -78,8 +79,7 @@ class Distribution(nn.Module):
     @property
     def input_var(self) -> list[str]:
         """The variables whose values must be given to draw: conditions, and the data's own."""
-        data = [v for f in self.factors if f.law.is_data for v in f.var]
-        return self.cond_var + data
+        return self.cond_var + [v for v in given_names(self.factors) if v not in self.cond_var]
 
     @property
     def features_shape(self) -> torch.Size:

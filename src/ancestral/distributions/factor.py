@@ -18,6 +18,8 @@ class Factor:
         cond_var: The outer names of its conditions, in the law's own order.
         detached: Whether gradients to its parameters are cut.
         copies: ``(axis name, K)`` if it stands for K independent draws.
+        given: Of data, the names under which it is given, if they are not ``var``.
+        of: The name of the marginal law that it is a part of, in a product.
     """
 
     law: "Law"
@@ -25,6 +27,8 @@ class Factor:
     cond_var: tuple[str, ...]
     detached: bool = False
     copies: tuple[str, int] | None = None
+    given: tuple[str, ...] | None = None
+    of: str = ""
 
     @property
     def states(self) -> list[str]:

@@ -45,7 +45,8 @@ class Joint(Distribution):
         order: tuple[str, ...] | None = None,
     ) -> None:
         factors = tuple(factors)
-        names = {f.law.name for f in factors}
+        names = {f.law.name for f in factors if not f.law.is_data}
+        names = names or {f.law.name for f in factors}
         super().__init__(name or (names.pop() if len(names) == 1 else "p"))
         check_product(factors)
         self._factors = factors
@@ -131,6 +132,8 @@ def product(left: Distribution, right: Distribution) -> Joint:
             f"{left.prob_text} * {right!r}: a law is multiplied by a law, to make a joint law. To "
             f"scale its density write {left.name}.prob() * ..., a loss."
         )
+    right = _apart(right, left.all_var)
+    left = _apart(left, right.all_var)
     twice = sorted(set(left.all_var) & set(right.all_var))
     if twice:
         raise VariableError(
@@ -145,7 +148,49 @@ def product(left: Distribution, right: Distribution) -> Joint:
             f"a condition of the other. Rename it with replace_var({seen[0]}='...')."
         )
     order = (*left.all_var, *right.all_var)
-    return Joint((*left.factors, *right.factors), hidden, order=order)
+    factors = (
+        replace(f, of=f.of or (d.name if d.integrated else "")) if hidden else f
+        for d in (left, right)
+        for f in d.factors
+    )
+    return Joint(factors, hidden, order=order)
+
+
+def _apart(dist: Distribution, other: Iterable[str]) -> Distribution:
+    """The law, with other names for what it integrates out under one of these names."""
+    clash = [v for v in dist.integrated if v in set(other)]
+    taken = {*dist.all_var, *dist.cond_var, *other}
+    fresh: dict[str, str] = {}
+    for name in clash:
+        new = f"{name}'"
+        while new in taken:
+            new += "'"
+        fresh[name] = new
+        taken.add(new)
+    return _renamed(dist, fresh) if fresh else dist
+
+
+def _renamed(dist: Distribution, names: dict[str, str]) -> Joint:
+    """The law with other names for what it integrates out; data is read by its own names."""
+    joint = as_joint(dist)
+
+    def new(old: Iterable[str]) -> tuple[str, ...]:
+        return tuple(names.get(v, v) for v in old)
+
+    return Joint(
+        (
+            replace(
+                f,
+                var=new(f.var),
+                cond_var=new(f.cond_var),
+                given=(f.given or f.var) if f.law.is_data else None,
+            )
+            for f in joint.factors
+        ),
+        new(joint.integrated),
+        joint.name,
+        new(joint.all_var),
+    )
 
 
 def detach(dist: Distribution) -> Joint:

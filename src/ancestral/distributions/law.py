@@ -87,6 +87,8 @@ class Law(Distribution):
     reparametrised: ClassVar[bool] = False
     noise: ClassVar[str | None] = None
     is_data: ClassVar[bool] = False
+    batch_level: ClassVar[bool] = False  # whether a row of it is made from several rows
+    rearranged: Distribution | None = None  # of a batch-level law, that whose rows it takes
     is_random: ClassVar[bool] = True  # or else a function of its conditions
     has_density: ClassVar[bool] = True
     increasing: ClassVar[tuple[str, ...]] = ()

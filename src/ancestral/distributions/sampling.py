@@ -24,6 +24,7 @@ from ancestral.distributions.eager import (
 )
 from ancestral.distributions.layout import has_rows, layout
 from ancestral.distributions.noise import draw_noise
+from ancestral.distributions.rows import given_rows
 
 if TYPE_CHECKING:
     from ancestral.distributions.base import Distribution, Factor
@@ -65,9 +66,11 @@ def sample(
     options = _with_rows(dist, inputs, options)
     values = dict(inputs)  # those of a sequence's own variables are its first steps
     wide: set[str] = set()  # variables whose values have sample_shape in front
-    for factor in parents_first(dist.factors):
+    factors = parents_first(dist.factors)
+    for factor in factors:
         if factor.law.is_data:
-            continue  # its values are given
+            values.update(given_rows(factor, factors, inputs))
+            continue
         values.update(sample_factor(factor, values, wide, options))
         wide.update(factor.var)
     passed = {k: v for k, v in inputs.items() if k not in dist.all_var} if return_all else {}

@@ -27,9 +27,11 @@ from ancestral.losses.sugar import Loss
 __all__ = [
     "ELBO",
     "KL",
+    "MMD",
     "Constant",
     "CrossEntropy",
     "E",
+    "EnergyDistance",
     "Entropy",
     "Enumerate",
     "Expectation",
@@ -42,8 +44,10 @@ __all__ = [
     "MaxLoss",
     "MinLoss",
     "Node",
+    "Pairs",
     "Parameter",
     "Pathwise",
+    "Permuted",
     "Prob",
     "Score",
     "StraightThrough",
@@ -56,6 +60,10 @@ __all__ = [
 
 _HIGHER = {
     "ELBO": "ancestral.objectives.elbo",
+    "MMD": "ancestral.objectives.mmd",
+    "EnergyDistance": "ancestral.objectives.energy_distance",
+    "Pairs": "ancestral.estimators.rows",
+    "Permuted": "ancestral.estimators.rows",
     "Pathwise": "ancestral.estimators.pathwise",
     "Score": "ancestral.estimators.score",
     "LeaveOneOut": "ancestral.estimators.score",

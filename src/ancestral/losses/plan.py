@@ -31,7 +31,7 @@ def attach(node: Any, choices: Mapping[Any, Any]) -> Node:
     factors = drawn_factors(node)
     by_law: list[tuple[Any, Any]] = []
     for key, choice in choices.items():
-        if not hasattr(choice, "surrogate"):
+        if not hasattr(choice, "how"):
             raise OptionError(
                 f"estimate: {choice!r} is no estimator; use Pathwise(), Score(...) or Enumerate()."
             )

@@ -5,6 +5,7 @@ from typing import Any
 
 from ancestral.core.errors import VariableError, did_you_mean
 from ancestral.distributions import Distribution
+from ancestral.distributions.rows import given_names
 from ancestral.losses.chain import ClosedForm
 from ancestral.losses.node import Constant, Let, Node, Value
 from ancestral.losses.prob import (
@@ -42,7 +43,7 @@ def _mentions(node: Any) -> Mentions:
     if isinstance(node, (LogProb, Prob)):
         return _plain([*_valued(node.law), *node.law.cond_var])
     if isinstance(node, Expectation):
-        data = [(v, True) for f in node.law.factors if f.law.is_data for v in f.var]
+        data = [(v, True) for v in given_names(node.law.factors)]
         return [*_plain(node.law.cond_var), *data, *_without(node.body, node.law.var)]
     if isinstance(node, (KullbackLeibler, CrossEntropy)):
         second = [c for c in node.p.cond_var if c not in node.q.var]

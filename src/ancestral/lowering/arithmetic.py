@@ -58,10 +58,11 @@ def value(lw: Lowering, node: Value, scope: Scope) -> Sum:
 
 def apply(lw: Lowering, node: Apply, scope: Scope) -> Sum:
     """A function at a point."""
-    args = _registers(lw, node, node.args, scope, 0)
+    args, move = lw.unmoved(_registers(lw, node, node.args, scope, 0))
     slot = lw.build.function_slot(node.fn)
     make = partial(ir.Call, fn=slot, args=args, text=label(node))
-    return _applied(lw, node, ("call", slot, args), args, make)
+    out = _applied(lw, node, ("call", slot, args), args, make)
+    return out if move is None else replace(out, terms={move(r): c for r, c in out.terms.items()})
 
 
 def grad(lw: Lowering, node: Grad, scope: Scope) -> Sum:
@@ -252,5 +253,6 @@ def let(lw: Lowering, node: Let, scope: Scope) -> Sum:
 
 def planned(lw: Lowering, node: Planned, scope: Scope) -> Sum:
     """The term with estimators chosen for laws."""
-    choices = {**scope.choices, **{id(law): choice for law, choice in node.choices}}
-    return lw.lower(node.arg, replace(scope.below(node, 0), choices=choices))
+    choices = {**scope.choices, **{id(law): c for law, c in node.choices if c.how != "rows"}}
+    pairs = {**scope.pairs, **{id(law): c for law, c in node.choices if c.how == "rows"}}
+    return lw.lower(node.arg, replace(scope.below(node, 0), choices=choices, pairs=pairs))

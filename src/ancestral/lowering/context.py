@@ -23,13 +23,14 @@ from ancestral.program import instructions as ir
 @dataclass(frozen=True)
 class Scope:
     """What surrounds a node: the values of names and the rows they follow (a value of a table
-    does, too, though it stands once for all), axes of copies, chosen estimators, the path.
+    does, too, though it stands once for all), axes of copies, chosen estimators and rows, the path.
     """
 
     values: Mapping[str, Sum] = field(default_factory=dict)
     rows: Mapping[str, frozenset[Axis]] = field(default_factory=dict)
     copies: Mapping[str, Axis] = field(default_factory=dict)
     choices: Mapping[int, Any] = field(default_factory=dict)
+    pairs: Mapping[int, Any] = field(default_factory=dict)
     path: Path = ()
     depth: int = 0
 
@@ -60,6 +61,8 @@ class Lowering:
         self.noise: dict[str, ir.Register] = {}
         self.bound: dict[str, ir.Register] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
+        # of each value seen along another axis of rows: what it was before, and the move
+        self.moved: dict[ir.Register, tuple[ir.Register, tuple[Axis, Axis, int]]] = {}
         # of each draw of a flow, by its bijection: that of its base, and the log-determinant
         self.drawn: dict[tuple[ir.Register, int], tuple[ir.Register, ir.Register]] = {}
 
@@ -106,8 +109,16 @@ class Lowering:
     def params(self, factor: Factor, scope: Scope) -> ir.Register:
         """The register of a factor's parameters; its network runs there."""
         factor = base_of(factor)
-        law = factor.law
         conditions = tuple(self.value(c, scope) for c in factor.cond_var)
+        plain, move = self.unmoved(conditions)
+        if move is not None:  # the network has run on these rows already
+            return move(self._params(factor, plain, scope))
+        return self._params(factor, conditions, scope)
+
+    def _params(
+        self, factor: Factor, conditions: tuple[ir.Register, ...], scope: Scope
+    ) -> ir.Register:
+        law = factor.law
         slot = self.build.law_slot(law)
         axes = union(*(r.axes for r in conditions))
         flow = Flow(frozenset({("law", slot)}))
@@ -136,13 +147,41 @@ class Lowering:
         if factor.law.pushforward is not None:
             value, log_det = self.pulled_back(factor, value, scope)
         slot = self.build.law_slot(base.law)
+        (value, params), move = self.unmoved((value, params))
         log_p = self.build.emit(
             ("density", slot, value, params),
             "log " + base.law.name,
             union(value.axes, params.axes),
             lambda out: ir.Density(out, slot, value, params, base.var[0], self.label(base, scope)),
         )
+        log_p = log_p if move is None else move(log_p)
         return self.build.register(Sum({log_p: 1.0}).plus(log_det))
+
+    # -- rows seen along another axis ---------------------------------------------------------
+    def again(self, arg: ir.Register, old: Axis, new: Axis, part: int = 0) -> ir.Register:
+        """The register of the same rows along another axis; of a value without rows, itself."""
+        if old not in arg.axes:
+            return arg
+        axes = union(a for a in arg.axes if a != old)
+        out = self.build.emit(
+            ("again", arg, old, new, part),
+            arg.name,
+            union(axes, (new,)),
+            lambda out: ir.Again(out, arg, old, new, part),
+        )
+        self.moved[out] = (arg, (old, new, part))
+        return out
+
+    def unmoved(
+        self, registers: tuple[ir.Register, ...]
+    ) -> tuple[tuple[ir.Register, ...], Callable[[ir.Register], ir.Register] | None]:
+        """Registers as they were before they were all seen along another axis, and that move."""
+        moves = {self.moved[r][1] if r in self.moved else None for r in registers if _has_rows(r)}
+        move = moves.pop() if len(moves) == 1 else None
+        if move is None:
+            return registers, None
+        plain = tuple(self.moved[r][0] if r in self.moved else r for r in registers)
+        return plain, lambda r: self.again(r, *move)
 
     def _by_function(self, factor: Factor, scope: Scope) -> ir.Register:
         """The register of a log density that is a function of values."""
@@ -218,6 +257,10 @@ class Lowering:
                 if self.build.is_known(("input", r.name), r):
                     names[name] = TEXT.name(r.name)
         return ir.Label(lambda: law_text.factor(factor, TEXT, names))
+
+
+def _has_rows(register: ir.Register) -> bool:
+    return any(a.kind == ROW for a in register.axes)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from ancestral.core.axes import COPY, PLAN, ROW, Axis, union
 from ancestral.core.errors import GradientError, OptionError, ScopeError
 from ancestral.distributions import Law, Sequence
 from ancestral.distributions.base import Factor
-from ancestral.distributions.eager import parents_first
 from ancestral.estimators.base import Estimator
 from ancestral.estimators.score import Score
 from ancestral.losses.chain import ClosedForm
@@ -19,6 +18,7 @@ from ancestral.lowering import sequence
 from ancestral.lowering.build import LOSS, CutPath, Flow, Sum, law_key
 from ancestral.lowering.context import Lowering, Map, Scope, base_of, label
 from ancestral.lowering.draws import Record
+from ancestral.lowering.rows import Rows
 from ancestral.printing import loss as loss_text
 from ancestral.program import instructions as ir
 
@@ -78,7 +78,8 @@ class Drawn:
 def expectation(lw: Lowering, node: Expectation, scope: Scope) -> Sum:
     """Draw each factor parents first, lower the body with the draws bound, average."""
     row = _row_axis(lw, node, scope)
-    drawn, inside = _bind(lw, node, scope, row)
+    keep = _keeps_rows(lw, node, scope)
+    drawn, inside, rows = _bind(lw, node, scope, row, keep=keep)
     inner = lw.lower(node.body, inside)
     if inner.kind != LOSS:
         inner = Sum({lw.scalar(node.body, inner): 1.0})
@@ -86,35 +87,54 @@ def expectation(lw: Lowering, node: Expectation, scope: Scope) -> Sum:
     if scope.depth == 0:
         lw.bound.update({d.factor.var[0]: d.value for d in drawn})
     means = [d.axis for d in drawn if d.axis is not None]
-    if not _keeps_rows(lw, node, scope):
-        means.append(row)
-    if not set(means) & set(inner.axes) and all(d.estimator is None for d in drawn):
+    averaged = {*means, *rows.averaged}
+    if not averaged & set(inner.axes) and all(d.estimator is None for d in drawn):
         return inner  # a sum in an expectation meets the terms beside it
     body = _estimate(lw, lw.build.register(inner), drawn, replace(inside, path=()))
     for axis in dict.fromkeys(means):
         if axis in body.axes:  # a table is summed already; its weights may have brought axes
             body = lw.build.reduce("mean", axis, body)
-    return Sum({body: 1.0})
+    return Sum({rows.average(body): 1.0})
 
 
-def _bind(lw: Lowering, node: Expectation, scope: Scope, row: Axis) -> tuple[list[Drawn], Scope]:
-    """The draws of each factor, parents first, and the scope inside."""
+def _bind(
+    lw: Lowering, node: Expectation, scope: Scope, row: Axis, *, keep: bool
+) -> tuple[list[Drawn], Scope, Rows]:
+    """The draws of each factor, parents first, the scope inside, and how rows are seen there."""
     here = scope.below(node, -1)
     values: dict[str, Sum] = dict(scope.values)
     copies: dict[str, Axis] = dict(scope.copies)
     drawn: list[Drawn] = []
-    for factor in parents_first(node.law.factors):
-        new = _draw(lw, node, factor, replace(here, values=values), row)
-        drawn += new
-        values.update({d.factor.var[0]: Sum({d.value: 1.0}) for d in new})
+    seen = Rows(lw, node, scope, row, keep=keep)
+    made: dict[int, list[Drawn]] = {}  # by factor, along the rows that they were drawn on
+    for factor in seen.factors:
+        new = _drawn_again(lw, factor, made.get(id(seen.original(factor))))
+        if not new:
+            new = _draw(lw, node, factor, replace(here, values=seen.unmoved(factor, values)), row)
+        made[id(factor)] = new
+        for d in new:
+            value = seen.move(factor, d.factor.var[0], d.value)
+            drawn.append(replace(d, value=value))
+            values[d.factor.var[0]] = Sum({value: 1.0})
         if factor.copies:
             copies[factor.copies[0]] = Axis(factor.copies[0], COPY, factor.copies[1])
     for name in node.law.integrated:  # drawn, but not seen: the name keeps its outer meaning
         values.pop(name, None)
         values.update({name: scope.values[name]} if name in scope.values else {})
-    rows = {**scope.rows, **dict.fromkeys(node.law.var, frozenset({row}))}
+    rows = {**scope.rows, **{v: seen.of(v) for v in node.law.var}}
     inside = scope.below(node, 0)
-    return drawn, replace(inside, values=values, rows=rows, copies=copies, depth=scope.depth + 1)
+    inside = replace(inside, values=values, rows=rows, copies=copies, depth=scope.depth + 1)
+    return drawn, inside, seen
+
+
+def _drawn_again(lw: Lowering, factor: Factor, made: list[Drawn] | None) -> list[Drawn]:
+    """What a copy of a factor sees of its draw; of every value of a law it takes its own."""
+    if made is None or any(d.estimator is not None and d.estimator.how == "table" for d in made):
+        return []
+    new = [
+        replace(d, factor=replace(factor, var=(v,))) for d, v in zip(made, factor.var, strict=True)
+    ]
+    return [replace(d, value=lw.build.cut(d.value)) if factor.detached else d for d in new]
 
 
 def _check_copies(node: Expectation, inside: Scope, body: Sum) -> None:
@@ -155,8 +175,8 @@ def _draw(lw: Lowering, node: Expectation, factor: Factor, scope: Scope, row: Ax
     """The registers of a factor's variables."""
     law = factor.law
     if law.is_data:
-        singles = [replace(factor, var=(v,)) for v in factor.var]
-        return [Drawn(f, lw.input(f.var[0])) for f in singles]
+        named = zip(factor.var, factor.given or factor.var, strict=True)
+        return [Drawn(replace(factor, var=(v,)), lw.input(name)) for v, name in named]
     if isinstance(law, Sequence):
         return _sequence(lw, node, factor, scope, row)
     params = lw.params(factor, scope)
@@ -320,6 +340,15 @@ def _noise_name(lw: Lowering, var: str, index: int) -> str:
     return f"{var}#{len(before) + 1}" if before else var
 
 
+def _joint_density(lw: Lowering, drawn: list[Drawn], d: Drawn, scope: Scope) -> ir.Register:
+    """The log density of a draw; of one that stands at several rows, of all of these."""
+    total = Sum()
+    for copy in drawn:
+        if copy.noise == d.noise:
+            total = total.plus(Sum({_density(lw, copy.factor, scope): 1.0}))
+    return lw.build.register(total)
+
+
 def _estimate(lw: Lowering, body: ir.Register, drawn: list[Drawn], scope: Scope) -> ir.Register:
     """The integrand with its score terms, and summed over its tables."""
     inner: Mapping[str, Sum] = {
@@ -340,7 +369,7 @@ def _estimate(lw: Lowering, body: ir.Register, drawn: list[Drawn], scope: Scope)
         mine = [c for c in lw.build.flow[body].cuts if c.draw == d.noise]
         if not mine:
             continue  # the integrand does not depend on the draw
-        log_q = _density(lw, d.factor, scope)
+        log_q = _joint_density(lw, drawn, d, scope)
         for extra in log_q.axes:
             if extra not in body.axes:  # one integrand of several draws: their joint density
                 log_q = lw.build.reduce("sum", extra, log_q)

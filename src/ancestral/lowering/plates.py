@@ -8,6 +8,7 @@ and unlabelled data).
 from collections.abc import Callable, Iterable, Mapping
 
 from ancestral.core.axes import ROW, Axis
+from ancestral.distributions.rows import given_names
 from ancestral.losses.node import Let, Node, Reduce
 from ancestral.losses.prob import Expectation
 from ancestral.losses.scope import free, inputs
@@ -45,7 +46,7 @@ def _rows(node: Node, seen: Seen, given: frozenset[str], meet: Meet) -> frozense
         return _rows(node.arg, {**seen, **dict(zip(node.names, behind, strict=True))}, given, meet)
     if isinstance(node, Expectation):
         conditions = _behind(node.law.cond_var, seen)
-        data = frozenset(v for f in node.law.factors if f.law.is_data for v in f.var) & given
+        data = frozenset(given_names(node.law.factors)) & given
         kept = conditions | _behind(free(node), seen)
         drawn = conditions | data or kept or _behind(free(node, data=True), seen)
         inside = {**seen, **dict.fromkeys(node.law.var, drawn)}

@@ -73,5 +73,5 @@ def _monte_carlo(node: Node, choices: Choices, *, meant: bool) -> Iterable[Node]
 
 def _with(node: Node, choices: Choices) -> Choices:
     if isinstance(node, Planned):
-        return {**choices, **{id(law): c for law, c in node.choices}}
+        return {**choices, **{id(law): c for law, c in node.choices if c.how != "rows"}}
     return choices

@@ -118,6 +118,37 @@ def _over_time(f: Factor, term: str, dialect: Dialect, names: Names | None, mask
     return dialect.form("sum", axis=dialect.name("t"), inside=term)
 
 
+def drawn(law: Distribution, dialect: Dialect, names: Names | None = None) -> str:
+    """A law as what is drawn: its factors, and marginal laws by their names, ``q(z)p(u)``."""
+    if not law.integrated:
+        return product(law, dialect, names)
+    parts = [part for part in _parts(law.factors) if {v for f in part for v in f.var} & {*law.var}]
+    if len(parts) == 1:
+        return whole(law, dialect, names)
+    written = []
+    for part in parts:
+        hidden = tuple(v for f in part for v in f.var if v in law.integrated)
+        one = Joint(part, hidden, next((f.of for f in part if f.of), None))
+        written.append((whole if hidden else product)(one, dialect, names))
+    return "".join(written)
+
+
+def _parts(factors: Iterable[Factor]) -> list[list[Factor]]:
+    """The factors in groups that share no variable that one of them draws, in order."""
+    parts: list[list[Factor]] = []
+    for f in factors:
+        near = [
+            p
+            for p in parts
+            if any({*f.var} & {*g.cond_var} or {*g.var} & {*f.cond_var} for g in p)
+        ]
+        joined = [*(g for p in near for g in p), f]
+        at = parts.index(near[0]) if near else len(parts)
+        parts = [p for p in parts if p not in near]
+        parts.insert(at, joined)
+    return parts
+
+
 def _name(name: str, dialect: Dialect, *, detached: bool) -> str:
     spelled = dialect.name(name)
     return dialect.form("detached", name=spelled) if detached else spelled

@@ -75,6 +75,8 @@ class Names:
             else:
                 count += 1
                 name = f"t{count}"
+            if isinstance(step, ir.Again) and step.arg in self._laws:
+                self._laws[step.out] = self._laws[step.arg]
             if isinstance(step, ir.Cut) and step.arg in self._laws:
                 cut, given = self._laws[step.arg]
                 self._laws[step.out] = f"sg[{cut}]", given
@@ -144,6 +146,13 @@ def _transform(step: ir.Transform, names: Names) -> str:
     return f"{f} at {names[step.arg]}, with log|det|" + (", parameters cut" if step.cut else "")
 
 
+def _again(step: ir.Again, names: Names) -> str:
+    part = (
+        f"part {step.part + 1} of {step.new.parts} of the rows of " if step.new.parts > 1 else ""
+    )
+    return f"{part}{names[step.arg]} along {printable(step.new.name)}"
+
+
 def _linear(step: ir.Linear, names: Names) -> str:
     out = ""
     for c, r in step.terms:
@@ -182,6 +191,11 @@ LINES: dict[type, Callable[[Any, Names], str]] = {
     ir.Elementwise: _elementwise,
     ir.Linear: _linear,
     ir.Reduce: lambda s, n: f"{s.how} over {printable(s.axis.name)} of {n[s.arg]}",
+    ir.Again: _again,
+    ir.Distinct: lambda s, n: (
+        f"mean over different {', '.join(printable(a.name) for a in s.over)} of {n[s.arg]}"
+        + (f", {printable(s.over[0].name)} kept" if s.keep else "")
+    ),
     ir.Norm: lambda s, n: f"{'squared ' if s.squared else ''}norm of {n[s.arg]}",
     ir.Scalar: lambda s, n: f"{n[s.arg]}, one number per row",
     ir.Cut: lambda s, n: f"sg[{n[s.arg]}]",

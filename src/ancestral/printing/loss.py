@@ -302,8 +302,7 @@ def _inside(drawn: Distribution, c: Context) -> Context:
 
 def _expectation(node: Expectation, c: Context) -> Printed:
     c = c.binding(node.law.var, node)
-    marginal = law.whole(node.law, c.dialect, c.names)
-    subscript = marginal if node.law.integrated else law.product(node.law, c.dialect, c.names)
+    subscript = law.drawn(node.law, c.dialect, c.names)
     copied = [f for f in node.law.factors if f.copies]
     if copied and copied[0].copies:
         size = c.dialect.number(str(copied[0].copies[1]))

@@ -211,6 +211,26 @@ class Reduce(Step):
 
 
 @dataclass(frozen=True, eq=False)
+class Again(Step):
+    """The same rows seen along another axis; or, of an axis with parts, one part of them."""
+
+    arg: Register
+    old: Axis
+    new: Axis
+    part: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Distinct(Step):
+    """The mean over rows of several axes that are pairwise different; the first may be kept."""
+
+    arg: Register
+    over: Axes
+    keep: bool
+    text: Label
+
+
+@dataclass(frozen=True, eq=False)
 class Norm(Step):
     """The norm of an event, or its square."""
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ancestral.core.axes import Axes, align
+from ancestral.core.axes import Axes, Axis, align
 from ancestral.core.errors import ShapeError
 from ancestral.core.rng import Generator
 from ancestral.distributions.law import Law
@@ -101,7 +101,10 @@ class Run:
 
     def sizes(self, axes: Axes) -> tuple[int, ...]:
         """The sizes of axes: as fixed by the equation or the plan, or as the data has them."""
-        return tuple(a.size or self.rows.get(a) or self.batch_n or 1 for a in axes)
+        return tuple(a.size or self.rows.get(a) or self._size_like(a) for a in axes)
+
+    def _size_like(self, axis: Axis) -> int:
+        return self.sizes((axis.like,))[0] // axis.parts if axis.like else self.batch_n or 1
 
 
 def wrong_noise(name: str, noise: Tensor, shape: tuple[int, ...]) -> ShapeError:

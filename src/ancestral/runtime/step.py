@@ -199,6 +199,8 @@ class Entered(Run):
 
 def _size(axis: Any, carriers: dict[Any, tuple[str, int]]) -> Any:
     """How the size of an axis is found: a number, a given value's dimension, or the batch."""
+    while not isinstance(axis, int) and axis.like is not None:
+        axis = axis.like  # rows seen a second time
     return axis if isinstance(axis, int) else carriers.get(axis)
 
 

@@ -145,6 +145,9 @@ class Writer:
         known = self.known_size(axis)
         if known is not None:
             return str(known)
+        if axis.like is not None:
+            rows = self.size(axis.like)
+            return rows if axis.parts == 1 else f"({rows} // {axis.parts})"
         if axis not in self.sizes:
             self.sizes[axis] = f"n{len(self.sizes)}"
         return self.sizes[axis]
