@@ -21,6 +21,7 @@ from ancestral.distributions.rows import given_names
 
 if TYPE_CHECKING:
     from ancestral.distributions.joint import Joint
+    from ancestral.distributions.law import Law
     from ancestral.losses.prob import LogProb, Prob
 
 __all__ = ["Distribution", "Factor", "Inputs", "prob_text"]
@@ -315,6 +316,16 @@ class Distribution(nn.Module):
         from ancestral.distributions.ema import ema
 
         return ema(self, decay, name)
+
+    def factorized(self) -> "Law":
+        r"""The product of the marginals of its entries, :math:`\prod_j q(z_j)`, of one variable.
+
+        Its draws are put together from different rows of a batch; see
+        :mod:`ancestral.distributions.factorized`.
+        """
+        from ancestral.distributions.factorized import factorized
+
+        return factorized(self)
 
     def _rebuilt(self, factors: Sequence[Factor]) -> "Joint":
         from ancestral.distributions.joint import as_joint

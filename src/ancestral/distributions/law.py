@@ -87,8 +87,7 @@ class Law(Distribution):
     reparametrised: ClassVar[bool] = False
     noise: ClassVar[str | None] = None
     is_data: ClassVar[bool] = False
-    batch_level: ClassVar[bool] = False  # whether a row of it is made from several rows
-    rearranged: Distribution | None = None  # of a batch-level law, that whose rows it takes
+    rearranged: Distribution | None = None  # the law whose rows it mixes, if it is batch-level
     is_random: ClassVar[bool] = True  # or else a function of its conditions
     has_density: ClassVar[bool] = True
     increasing: ClassVar[tuple[str, ...]] = ()
@@ -379,7 +378,7 @@ class Law(Distribution):
         tensors = (*nn.Module.parameters(self), *self.buffers())
         return next((t for t in tensors if t.is_floating_point()), torch.empty(()))
 
-    # -- how it reads ---------------------------------------------------------------------------
+    # -- how it reads, and is tested ------------------------------------------------------------
     @property
     def formula(self) -> Formula | None:
         """The right side of its equation, of a law that is made from laws."""
@@ -389,7 +388,6 @@ class Law(Distribution):
         """What ``repr`` shows: names, shape, and where each parameter comes from."""
         return "\n".join(lines_of(self, own=type(self).forward is not Law.forward))
 
-    # -- how it is tested -----------------------------------------------------------------------
     @classmethod
     def examples(cls) -> list[dict[str, Any]]:
         """Arguments of the constructor that the contract checks try: three components each.

@@ -8,6 +8,7 @@ aggregate posterior :math:`q(z) = \int q(z|x)\,p_{data}(x)\,dx`.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from ancestral.core.errors import ShapeError
@@ -48,7 +49,7 @@ def given_names(factors: Iterable[Factor]) -> list[str]:
 
 def is_batch_level(dist: "Distribution") -> bool:
     """Whether a law is one of whole batches: of data rows, or of a rearrangement of rows."""
-    return any(f.law.is_data or f.law.batch_level for f in dist.factors)
+    return any(f.law.is_data or f.law.rearranged is not None for f in dist.factors)
 
 
 def given_rows(
@@ -80,3 +81,48 @@ def few_rows(factor: Factor, rows: int) -> ShapeError:
         f"{factor.text} is a copy of a law of given rows: copies are different rows, but the batch "
         f"has {rows}. Give more rows."
     )
+
+
+def noise_shape(value: Tensor, dim: int, event: int, *, permuted: bool) -> tuple[int, ...]:
+    """The shape of the uniform noise: one number for each row, or for each entry of it."""
+    each = value.shape[value.dim() - event :].numel() if permuted else ()
+    return (value.shape[dim], *((each,) if permuted else ()))
+
+
+def taken_apart(value: Tensor, noise: Tensor, dim: int, event: int) -> Tensor:
+    """Each entry of a row from another row.
+
+    Args:
+        value: The rows along ``dim``, the event in the last ``event`` dimensions.
+        noise: Uniform numbers, of shape ``(rows,)`` for shifts that differ, or
+            ``(rows, entries)`` for a permutation of each column.
+        dim: The dimension of the rows.
+        event: The number of event dimensions.
+
+    Raises:
+        ShapeError: If there are fewer rows than entries, and shifts cannot differ.
+
+    Example:
+        >>> rows = torch.arange(8.0).reshape(4, 2)
+        >>> taken_apart(rows, torch.tensor([0.3, 0.1, 0.9, 0.8]), 0, 1)
+        tensor([[2., 1.],
+                [4., 3.],
+                [6., 5.],
+                [0., 7.]])
+    """
+    rows, shape = value.shape[dim], value.shape
+    flat = value.flatten(value.dim() - event) if event else value.unsqueeze(-1)
+    entries = flat.shape[-1]
+    if noise.dim() > 1:
+        index = noise.argsort(0)
+    elif entries > rows:
+        raise ShapeError(
+            f"the entries of a factorised law come from different rows: {entries} entries need as "
+            f"many rows, but the batch has {rows}. Give more rows, or choose .estimate({{law: "
+            "Permuted()}), which is biased by the order of one over the rows."
+        )
+    else:
+        at = torch.arange(rows, device=value.device)
+        index = (at[:, None] + noise.argsort()[:entries]) % rows
+    index = index.reshape(rows, *(1,) * (flat.dim() - dim - 2), entries)
+    return flat.gather(dim, index.expand_as(flat)).reshape(shape)

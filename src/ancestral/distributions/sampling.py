@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ancestral.core.errors import ShapeError
-from ancestral.core.rng import Generator
+from ancestral.core.rng import Generator, blank, uniform
 from ancestral.distributions.density import moment_move
 from ancestral.distributions.eager import (
     as_inputs,
@@ -24,7 +24,7 @@ from ancestral.distributions.eager import (
 )
 from ancestral.distributions.layout import has_rows, layout
 from ancestral.distributions.noise import draw_noise
-from ancestral.distributions.rows import given_rows
+from ancestral.distributions.rows import given_rows, taken_apart
 
 if TYPE_CHECKING:
     from ancestral.distributions.base import Distribution, Factor
@@ -71,6 +71,10 @@ def sample(
         if factor.law.is_data:
             values.update(given_rows(factor, factors, inputs))
             continue
+        if factor.law.rearranged is not None:
+            values[factor.var[0]] = _rearranged(factor, values, options)
+            wide.update(factor.var)
+            continue
         values.update(sample_factor(factor, values, wide, options))
         wide.update(factor.var)
     passed = {k: v for k, v in inputs.items() if k not in dist.all_var} if return_all else {}
@@ -94,6 +98,18 @@ def _with_rows(
                 f"or give {name} with {options.batch_n} rows."
             )
     return options
+
+
+def _rearranged(factor: "Factor", values: Mapping[str, Tensor], options: SampleOptions) -> Tensor:
+    """A draw that is put together from the rows of draws of another law."""
+    inner = factor.law.rearranged
+    assert inner is not None
+    given = dict(zip(factor.law.cond_var, (values[c] for c in factor.cond_var), strict=True))
+    drawn = sample(inner, {**values, **given}, options, return_all=False)[inner.var[0]]
+    rows = len(options.sample_shape)
+    u = uniform(blank((drawn.shape[rows],), drawn), options.generator)
+    out = taken_apart(drawn, u, rows, drawn.dim() - rows - 1)
+    return out if options.reparam else out.detach()
 
 
 def sample_factor(

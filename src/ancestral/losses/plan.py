@@ -14,6 +14,8 @@ def drawn_factors(node: Any) -> list[Any]:
     found: list[Any] = []
     if isinstance(node, Expectation):
         found += node.law.factors
+        inner = (f.law.rearranged for f in node.law.factors)
+        found += [f for law in inner if law is not None for f in law.factors]
     elif isinstance(node, (KullbackLeibler, CrossEntropy, Entropy)):
         found += node.q.factors
     for child in node.children:

@@ -223,6 +223,11 @@ def law_key(law: Law) -> Hashable:
     """What makes two laws one: the object; of a family whose parameters are all numbers or values
     of conditions, these.
     """
+    if law.rearranged is not None:
+        parts = law.rearranged.factors
+        own = (law_key(f.law) for f in parts)
+        each = ((k, f.var, f.cond_var, f.detached) for k, f in zip(own, parts, strict=True))
+        return (type(law), law.name, tuple(each))
     numbers = law.numbers
     if not law.domains or not law.is_complete or {*numbers, *law.bound} != {*law.given}:
         return id(law)

@@ -1,7 +1,6 @@
 """Rules for laws: densities, closed forms, and expectations, which bind the draws of a law."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,12 +11,14 @@ from ancestral.distributions.base import Factor
 from ancestral.estimators.base import Estimator
 from ancestral.estimators.score import Score
 from ancestral.losses.chain import ClosedForm
+from ancestral.losses.node import Constant
 from ancestral.losses.prob import Expectation, LogProb, Prob
 from ancestral.losses.scope import data_names, free
 from ancestral.lowering import sequence
 from ancestral.lowering.build import LOSS, CutPath, Flow, Sum, law_key
 from ancestral.lowering.context import Lowering, Map, Scope, base_of, label
 from ancestral.lowering.draws import Record
+from ancestral.lowering.estimate import Drawn, density, estimate
 from ancestral.lowering.rows import Rows
 from ancestral.printing import loss as loss_text
 from ancestral.program import instructions as ir
@@ -27,15 +28,8 @@ def log_prob(lw: Lowering, node: LogProb, scope: Scope) -> Sum:
     """The sum of the factors' log densities."""
     total = Sum()
     for factor in node.law.factors:
-        total = total.plus(Sum({_density(lw, factor, scope): 1.0}))
+        total = total.plus(Sum({density(lw, factor, scope): 1.0}))
     return total
-
-
-def _density(lw: Lowering, factor: Factor, scope: Scope) -> ir.Register:
-    """The register of a factor's log density; of a sequence, summed over time."""
-    if isinstance(factor.law, Sequence):
-        return sequence.density(lw, factor, scope)
-    return lw.density(factor, scope)
 
 
 def prob(lw: Lowering, node: Prob, scope: Scope) -> Sum:
@@ -64,17 +58,6 @@ def closed_form(lw: Lowering, node: ClosedForm, scope: Scope) -> Sum:
     return Sum({out: 1.0})
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """A factor that an expectation has drawn: its value, and how its gradient is found."""
-
-    factor: Factor
-    value: ir.Register
-    estimator: Estimator | None = None
-    axis: Axis | None = None  # of draws, or of a table
-    noise: str = ""  # the name of the draw
-
-
 def expectation(lw: Lowering, node: Expectation, scope: Scope) -> Sum:
     """Draw each factor parents first, lower the body with the draws bound, average."""
     row = _row_axis(lw, node, scope)
@@ -90,7 +73,7 @@ def expectation(lw: Lowering, node: Expectation, scope: Scope) -> Sum:
     averaged = {*means, *rows.averaged}
     if not averaged & set(inner.axes) and all(d.estimator is None for d in drawn):
         return inner  # a sum in an expectation meets the terms beside it
-    body = _estimate(lw, lw.build.register(inner), drawn, replace(inside, path=()))
+    body = estimate(lw, lw.build.register(inner), drawn, replace(inside, path=()))
     for axis in dict.fromkeys(means):
         if axis in body.axes:  # a table is summed already; its weights may have brought axes
             body = lw.build.reduce("mean", axis, body)
@@ -179,6 +162,8 @@ def _draw(lw: Lowering, node: Expectation, factor: Factor, scope: Scope, row: Ax
         return [Drawn(replace(factor, var=(v,)), lw.input(name)) for v, name in named]
     if isinstance(law, Sequence):
         return _sequence(lw, node, factor, scope, row)
+    if law.rearranged is not None:
+        return [_rearranged(lw, node, factor, scope, row)]
     params = lw.params(factor, scope)
     if not law.is_random:
         out = []
@@ -192,6 +177,31 @@ def _draw(lw: Lowering, node: Expectation, factor: Factor, scope: Scope, row: Ax
     if chosen.how == "table":
         return [_table(lw, factor, params, chosen, scope)]
     return [_one_draw(lw, node, factor, params, chosen, scope, row)]
+
+
+def _rearranged(lw: Lowering, node: Expectation, factor: Factor, scope: Scope, row: Axis) -> Drawn:
+    """The register of a variable whose entries are taken from draws of another law."""
+    law, inner = factor.law, factor.law.rearranged
+    assert inner is not None
+    names = zip(law.cond_var, factor.cond_var, strict=True)
+    values = {own: scope.values[c] for own, c in names if c in scope.values}
+    scope = replace(scope, values={**scope.values, **values})
+    inside = _bind(
+        lw, Expectation(inner, Constant(0.0), draws=node.draws), scope, row, keep=False
+    )[1]
+    arg = lw.build.register(inside.values[inner.var[0]])
+    if row not in arg.axes:
+        raise OptionError(
+            f"{loss_text.text(node)}: the draws of {inner.prob_text} have no rows to take entries "
+            "from."
+        )
+    permuted = scope.pairs.get(id(law)) is not None
+    noise = f"{arg.name}.rows"
+    key = ("apart", arg, permuted)
+    make = partial(ir.TakeApart, arg=arg, noise=noise, row=row, permuted=permuted)
+    value = lw.build.emit(key, factor.var[0], arg.axes, make)
+    lw.noise[noise] = value
+    return Drawn(factor, lw.build.cut(value) if factor.detached else value)
 
 
 def _choice(lw: Lowering, node: Expectation, factor: Factor, scope: Scope) -> Estimator:
@@ -338,49 +348,3 @@ def _noise_name(lw: Lowering, var: str, index: int) -> str:
     """The name of a draw: its variable; of a second draw of it, with a number."""
     before = [r for r in lw.ledger.records[:index] if r.key[1][0] == var and r.key[4] != "table"]
     return f"{var}#{len(before) + 1}" if before else var
-
-
-def _joint_density(lw: Lowering, drawn: list[Drawn], d: Drawn, scope: Scope) -> ir.Register:
-    """The log density of a draw; of one that stands at several rows, of all of these."""
-    total = Sum()
-    for copy in drawn:
-        if copy.noise == d.noise:
-            total = total.plus(Sum({_density(lw, copy.factor, scope): 1.0}))
-    return lw.build.register(total)
-
-
-def _estimate(lw: Lowering, body: ir.Register, drawn: list[Drawn], scope: Scope) -> ir.Register:
-    """The integrand with its score terms, and summed over its tables."""
-    inner: Mapping[str, Sum] = {
-        **scope.values,
-        **{d.factor.var[0]: Sum({d.value: 1.0}) for d in drawn},
-    }
-    scope = replace(scope, values=inner)
-    for d in reversed(drawn):
-        if d.estimator is None:
-            continue
-        if d.estimator.how == "table":
-            if d.axis not in body.axes:
-                continue  # the probabilities sum to one
-            log_q = _density(lw, d.factor, scope)
-            weight = lw.build.elementwise("exp", (log_q,))
-            body = lw.build.reduce("sum", d.axis, lw.build.elementwise("mul", (weight, body)))
-            continue
-        mine = [c for c in lw.build.flow[body].cuts if c.draw == d.noise]
-        if not mine:
-            continue  # the integrand does not depend on the draw
-        log_q = _joint_density(lw, drawn, d, scope)
-        for extra in log_q.axes:
-            if extra not in body.axes:  # one integrand of several draws: their joint density
-                log_q = lw.build.reduce("sum", extra, log_q)
-        body = lw.build.emit(
-            ("surrogate", d.estimator, body, log_q),
-            body.name,
-            body.axes,
-            partial(ir.Surrogate, estimator=d.estimator, f=body, log_q=log_q, axis=d.axis),
-            Flow(
-                lw.build.flow[body].sources | lw.build.flow[log_q].sources,
-                frozenset(c for c in lw.build.flow[body].cuts if c not in mine),
-            ),
-        )
-    return body

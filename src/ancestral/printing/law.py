@@ -17,7 +17,12 @@ def factor(f: Factor, dialect: Dialect, names: Names | None = None) -> str:
     name = _name(f.law.name, dialect, detached=f.detached)
     if isinstance(f.law, Sequence):
         names = through(f, dialect, names)
-    return _over(name, f.var, _read(f), dialect, names)
+    if f.law.rearranged is None:
+        return _over(name, f.var, _read(f), dialect, names)
+    spelled = {v: (names or {}).get(v, dialect.name(v)) for v in f.var}
+    entry = {**(names or {}), **{v: dialect.indexed(spelled[v], "j") for v in f.var}}
+    inside = _over(name, f.var, f.cond_var, dialect, entry)
+    return dialect.form("product_over", axis=dialect.name("j"), inside=inside)
 
 
 def whole(law: Distribution, dialect: Dialect, names: Names | None = None) -> str:

@@ -192,6 +192,11 @@ LINES: dict[type, Callable[[Any, Names], str]] = {
     ir.Linear: _linear,
     ir.Reduce: lambda s, n: f"{s.how} over {printable(s.axis.name)} of {n[s.arg]}",
     ir.Again: _again,
+    ir.TakeApart: lambda s, n: (
+        f"entries of {n[s.arg]} by a permutation of rows for each (biased)"
+        if s.permuted
+        else f"entries of {n[s.arg]} from different rows"
+    ),
     ir.Distinct: lambda s, n: (
         f"mean over different {', '.join(printable(a.name) for a in s.over)} of {n[s.arg]}"
         + (f", {printable(s.over[0].name)} kept" if s.keep else "")

@@ -231,6 +231,16 @@ class Distinct(Step):
 
 
 @dataclass(frozen=True, eq=False)
+class TakeApart(Step):
+    """The entries of each row from different rows; ``permuted``, from any (biased)."""
+
+    arg: Register
+    noise: str
+    row: Axis
+    permuted: bool
+
+
+@dataclass(frozen=True, eq=False)
 class Norm(Step):
     """The norm of an event, or its square."""
 

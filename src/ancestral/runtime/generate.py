@@ -20,7 +20,7 @@ from ancestral.program import instructions as ir
 from ancestral.runtime.derivatives import push, slope
 from ancestral.runtime.drawing import text_of_draw
 from ancestral.runtime.operands import NUMBER, Code, Known, NotInlineError, Operand, code
-from ancestral.runtime.rows import text_of_again, text_of_distinct
+from ancestral.runtime.rows import text_of_again, text_of_distinct, text_of_take_apart
 from ancestral.runtime.rules import value_event
 from ancestral.runtime.run import ParamSet, Run
 from ancestral.runtime.scan import TEXTS
@@ -358,6 +358,7 @@ RULES: dict[type, Callable[[Writer, Any], None]] = {
     ir.Reduce: _reduce,
     ir.Again: text_of_again,
     ir.Distinct: text_of_distinct,
+    ir.TakeApart: text_of_take_apart,
     ir.Norm: _norm,
     ir.Scalar: _scalar,
     ir.Cut: _cut,

@@ -10,9 +10,12 @@ from torch import Tensor
 
 from ancestral.core.axes import union
 from ancestral.core.errors import ShapeError
+from ancestral.core.rng import blank, uniform
+from ancestral.distributions.rows import noise_shape, taken_apart
 from ancestral.program import instructions as ir
 from ancestral.runtime.operands import Code, Operand
-from ancestral.runtime.run import ParamSet, Run
+from ancestral.runtime.run import ParamSet, Run, wrong_noise
+from ancestral.runtime.source import NoiseOf
 from ancestral.runtime.writer import Names, Writer, literal
 
 
@@ -72,6 +75,35 @@ def _text_moved(w: Writer, step: ir.Again, text: str, event: int) -> str:
         every = [*order, *range(len(order), len(order) + event)]
         text = f"{text}.permute({', '.join(map(str, every))})"
     return text
+
+
+def take_apart(step: ir.TakeApart, run: Run) -> Tensor:
+    """The rows with entries from different rows."""
+    value: Tensor = run.values[step.arg]
+    dim, event = step.arg.axes.index(step.row), value.dim() - len(step.arg.axes)
+    shape = noise_shape(value, dim, event, permuted=step.permuted)
+    noise = run.noise.get(step.noise)
+    if noise is not None and tuple(noise.shape) != shape:
+        raise wrong_noise(step.noise, noise, shape)
+    if noise is None:
+        noise = uniform(blank(shape, _floating(value)), run.generator)
+    run.drawn[step.noise] = noise
+    return taken_apart(value, noise, dim, event)
+
+
+def _floating(value: Tensor) -> Tensor:
+    return value if value.is_floating_point() else torch.empty((), device=value.device)
+
+
+def text_of_take_apart(w: Writer, step: ir.TakeApart) -> None:
+    """The text of :func:`take_apart`."""
+    noise, name = w.run.drawn[step.noise], f"noise{len(w.noise)}"
+    event = tuple(noise.shape[1:])
+    w.noise.append(
+        NoiseOf(step.noise, "uniform", (step.row,), event, noise.dtype, noise.device, None)
+    )
+    apart, dim = w.bind("taken_apart", taken_apart), step.arg.axes.index(step.row)
+    w.put(step.out, "z", f"{apart}({w.text(step.arg)}, {name}, {dim}, {len(w.shape(step.arg))})")
 
 
 def distinct_mean(value: Tensor, dims: tuple[int, ...], keep: bool) -> Tensor:

@@ -17,7 +17,7 @@ from ancestral.program import instructions as ir
 from ancestral.program import loops
 from ancestral.runtime.batch import folded, sizes_of, unfolded
 from ancestral.runtime.derivatives import push, slope
-from ancestral.runtime.rows import again, distinct
+from ancestral.runtime.rows import again, distinct, take_apart
 from ancestral.runtime.run import ParamSet, Run, wrong_noise
 from ancestral.runtime.scan import MEANINGS, noise_of_round, scan
 from ancestral.runtime.transform import part, transform
@@ -367,6 +367,7 @@ RULES: dict[type, Callable[[Any, Run], Any]] = {
     ir.Reduce: _reduce,
     ir.Again: again,
     ir.Distinct: distinct,
+    ir.TakeApart: take_apart,
     ir.Norm: _norm,
     ir.Scalar: _scalar,
     ir.Cut: _cut,

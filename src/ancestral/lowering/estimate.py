@@ -1,0 +1,78 @@
+"""Integrands with the gradient of their draws: score terms, and sums over tables."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+
+from ancestral.core.axes import Axis
+from ancestral.distributions import Sequence
+from ancestral.distributions.base import Factor
+from ancestral.estimators.base import Estimator
+from ancestral.lowering import sequence
+from ancestral.lowering.build import Flow, Sum
+from ancestral.lowering.context import Lowering, Scope
+from ancestral.program import instructions as ir
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A factor that an expectation has drawn: its value, and how its gradient is found."""
+
+    factor: Factor
+    value: ir.Register
+    estimator: Estimator | None = None
+    axis: Axis | None = None  # of draws, or of a table
+    noise: str = ""  # the name of the draw
+
+
+def density(lw: Lowering, factor: Factor, scope: Scope) -> ir.Register:
+    """The register of a factor's log density; of a sequence, summed over time."""
+    if isinstance(factor.law, Sequence):
+        return sequence.density(lw, factor, scope)
+    return lw.density(factor, scope)
+
+
+def estimate(lw: Lowering, body: ir.Register, drawn: list[Drawn], scope: Scope) -> ir.Register:
+    """The integrand with its score terms, and summed over its tables."""
+    inner: Mapping[str, Sum] = {
+        **scope.values,
+        **{d.factor.var[0]: Sum({d.value: 1.0}) for d in drawn},
+    }
+    scope = replace(scope, values=inner)
+    for d in reversed(drawn):
+        if d.estimator is None:
+            continue
+        if d.estimator.how == "table":
+            if d.axis not in body.axes:
+                continue  # the probabilities sum to one
+            log_q = density(lw, d.factor, scope)
+            weight = lw.build.elementwise("exp", (log_q,))
+            body = lw.build.reduce("sum", d.axis, lw.build.elementwise("mul", (weight, body)))
+            continue
+        mine = [c for c in lw.build.flow[body].cuts if c.draw == d.noise]
+        if not mine:
+            continue  # the integrand does not depend on the draw
+        log_q = _joint_density(lw, drawn, d, scope)
+        for extra in log_q.axes:
+            if extra not in body.axes:  # one integrand of several draws: their joint density
+                log_q = lw.build.reduce("sum", extra, log_q)
+        body = lw.build.emit(
+            ("surrogate", d.estimator, body, log_q),
+            body.name,
+            body.axes,
+            partial(ir.Surrogate, estimator=d.estimator, f=body, log_q=log_q, axis=d.axis),
+            Flow(
+                lw.build.flow[body].sources | lw.build.flow[log_q].sources,
+                frozenset(c for c in lw.build.flow[body].cuts if c not in mine),
+            ),
+        )
+    return body
+
+
+def _joint_density(lw: Lowering, drawn: list[Drawn], d: Drawn, scope: Scope) -> ir.Register:
+    """The log density of a draw; of one that stands at several rows, of all of these."""
+    total = Sum()
+    for copy in drawn:
+        if copy.noise == d.noise:
+            total = total.plus(Sum({density(lw, copy.factor, scope): 1.0}))
+    return lw.build.register(total)
