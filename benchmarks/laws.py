@@ -88,6 +88,18 @@ def _gumbel_argmax(a: Tensor) -> Tensor:
     ).float()
 
 
+def one_hot(rows: int, width: int) -> Data:
+    """A one-hot value and logits."""
+    x = F.one_hot(torch.randint(width, (rows,)), width).float()
+    return {"x": x, "a": torch.randn(rows, width)}
+
+
+def _masked_density(x: Tensor, a: Tensor) -> Tensor:
+    """The product alone is NaN where a class cannot be: its logit is -inf, and x is 0 there."""
+    found = (x * a.log_softmax(-1).clamp(min=LOWEST)).sum(-1)
+    return torch.where(found <= LOWEST, -torch.inf, found)
+
+
 def components(rows: int, width: int) -> Data:
     """A value, and four components in each row with their weights."""
     return {
@@ -104,6 +116,7 @@ def _mixture_draw(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     return a[row, chosen] + b[row, chosen] * torch.randn_like(a[:, 0])
 
 
+LOWEST = torch.finfo(torch.float32).min
 NORMAL = 0.5 * math.log(2 * math.pi)
 CASES: dict[str, Case] = {
     "Normal": Case(
@@ -135,13 +148,29 @@ CASES: dict[str, Case] = {
     ),
     "Categorical": Case(
         lambda: Categorical(var=["x"], cond_var=["a"], logits="a"),
-        lambda rows, width: {
-            "x": F.one_hot(torch.randint(width, (rows,)), width).float(),
-            "a": torch.randn(rows, width),
-        },
+        one_hot,
         lambda x, a: (x * a.log_softmax(-1)).sum(-1),
         _gumbel_argmax,
         lambda a: td.OneHotCategorical(logits=a),
+        SIZES,
+    ),
+    "Categorical, 0 * -inf = 0": Case(
+        lambda: Categorical(var=["x"], cond_var=["a"], logits="a"),
+        one_hot,
+        _masked_density,
+        _gumbel_argmax,
+        lambda a: td.OneHotCategorical(logits=a),
+        SIZES,
+    ),
+    "Categorical, index": Case(
+        lambda: Categorical(var=["x"], cond_var=["a"], logits="a", onehot=False),
+        lambda rows, width: {
+            "x": torch.randint(width, (rows,)),
+            "a": torch.randn(rows, width),
+        },
+        lambda x, a: a.log_softmax(-1).gather(-1, x[..., None])[..., 0],
+        lambda a: (a - torch.empty_like(a).exponential_().log()).argmax(-1),
+        lambda a: td.Categorical(logits=a),
         SIZES,
     ),
     "MultivariateNormal": Case(
@@ -171,7 +200,7 @@ CASES: dict[str, Case] = {
 
 def total(x: Tensor) -> Tensor:
     """Something to do with a draw: the sum of each row."""
-    return x.sum(-1)
+    return x.sum(-1) if x.dim() > 1 else x.float()
 
 
 def contestants(case: Case, what: str, data: Data) -> tuple[Callable[[], Any], ...]:

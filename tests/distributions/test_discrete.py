@@ -9,8 +9,14 @@ from scipy import stats
 from torch import nn
 
 from ancestral.core.errors import LikelihoodWarning, SamplingError, SupportError
-from ancestral.core.rng import uniform
-from ancestral.distributions import Bernoulli, Categorical, Laplace, NegativeBinomial
+from ancestral.core.rng import NOISE, laplace, uniform
+from ancestral.distributions import (
+    Bernoulli,
+    Categorical,
+    Laplace,
+    Logistic,
+    NegativeBinomial,
+)
 from ancestral.losses import KullbackLeibler
 
 
@@ -133,17 +139,35 @@ def test_rare_categories_are_drawn_at_their_rate():
         assert abs(count - 200) < 5 * 200**0.5
 
 
-def test_laplace_draw_is_the_quantile():
-    noise = torch.tensor([1e-12, 0.1, 0.5, 0.7, 1 - 1e-9], dtype=torch.float64)
-    wanted = stats.laplace(0.3, 2.0).ppf(noise.numpy())
-    np.testing.assert_allclose(Laplace.draw(noise, 0.3, 2.0).numpy(), wanted, rtol=1e-7)
+def test_laplace_noise_is_the_quantile_and_finite(monkeypatch):
+    """Of uniform noise in (-1, 1), whose ends would be infinite."""
+    u = torch.tensor([2e-12 - 1, -0.8, 0.0, 0.4, 1 - 2e-9], dtype=torch.float64)
+    ends = []
+
+    def given(self, low, high, generator=None):
+        ends.append((low, high))
+        return self.copy_(u)
+
+    monkeypatch.setattr(torch.Tensor, "uniform_", given)
+    wanted = stats.laplace(0.3, 2.0).ppf(0.5 * (u.numpy() + 1))
+    found = Laplace.draw(laplace(u), 0.3, 2.0)
+    np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-7, atol=1e-12)
+    assert ends == [(torch.finfo(u.dtype).eps / 2 - 1, 1)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", NOISE)
+def test_noise_is_finite(kind, dtype):
+    """Of each dtype, that of a million draws; with few bits the ends are met often."""
+    torch.manual_seed(0)
+    assert NOISE[kind](torch.empty(1_000_000, dtype=dtype)).isfinite().all()
 
 
 def test_both_tails_of_uniform_noise_are_as_long(monkeypatch):
     """torch.rand may be 0: by way of the smallest number it would make an outlier of -86."""
     monkeypatch.setattr(torch, "rand_like", torch.zeros_like)
-    low = Laplace.draw(uniform(torch.zeros(1)), 0.0, 1.0)
-    high = Laplace.draw(torch.tensor([1 - 2.0**-24]), 0.0, 1.0)
+    low = Logistic.draw(uniform(torch.zeros(1)), 0.0, 1.0)
+    high = Logistic.draw(torch.tensor([1 - 2.0**-24]), 0.0, 1.0)
     assert -low == pytest.approx(high.item(), abs=0.7)  # log 2: half a step
     assert uniform(torch.zeros(1)) > 0
 

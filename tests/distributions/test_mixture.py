@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from ancestral.core.errors import GradientError, OptionError, ParameterError
+from ancestral.core.errors import GradientError, OptionError, ParameterError, ShapeError
 from ancestral.distributions import (
     BernoulliMixture,
     Categorical,
@@ -18,7 +18,7 @@ from ancestral.distributions import (
     NormalMixture,
     Poisson,
 )
-from ancestral.losses import E, Enumerate, KullbackLeibler
+from ancestral.losses import E, Enumerate, Function, KullbackLeibler, values
 
 HALF = torch.tensor([0.5, 0.5])
 LOC = torch.tensor([[-2.0, 0.0], [3.0, 1.0]])
@@ -165,3 +165,24 @@ def test_unusable_families_and_parameters_are_refused():
         BernoulliMixture(weights=HALF, loc=LOC)
     with pytest.raises(ParameterError):
         NormalMixture(weights=HALF, weight_logits=HALF, loc=LOC, scale=1.0)
+
+
+def test_a_draw_is_a_function_of_given_noise_and_can_be_compiled():
+    """What chooses a component and the component's own noise are two; one may be left out."""
+    params = {"weights": torch.tensor([0.2, 0.8]), "loc": torch.tensor([[-5.0], [5.0]])}
+    p = NormalMixture(var=["x"], scale=0.1, name="p", **params)
+    loss = E(p, Function(lambda x: x.sum(-1), name="f")(values("x")))
+    component = torch.tensor([[-9.0, 9.0], [9.0, -9.0], [0.1, 0.1]])
+    noise = {"x": torch.tensor([[1.0], [2.0], [3.0]]), "x.component": component}
+    wanted = torch.tensor([-4.9, 5.2, 5.3]).mean()
+    f = loss.function()
+    for _ in range(2):
+        found = f(noise=noise, batch_n=3)
+        torch.testing.assert_close(found, wanted)
+    chosen = f(noise={"x.component": component[:1]}, batch_n=1)
+    assert -6 < chosen < -4
+    with pytest.raises(ShapeError, match=r"noise=\{'x.component'"):
+        f(noise={"x.component": component}, batch_n=1)
+    compiled = loss.function(compile="aot_eager")
+    for _ in range(2):
+        torch.testing.assert_close(compiled(noise=noise, batch_n=3), wanted)

@@ -95,7 +95,7 @@ def test_what_stands_in_a_missing_row_reaches_no_gradient():
     prior = Normal(var=["z"], loc=0.0, scale=1.0, features_shape=[2])
     loss = E(q, prior.log_prob() - q.log_prob()).mean()
     torn = torch.stack([torch.full((2,), torch.nan), Y[1]])
-    noise = {"z": torch.randn(2, 3)}
+    noise = {"z": torch.randn(2, 2), "z.component": torch.randn(2, 2)}
     found = []
     for y in (torn, Y):
         q.zero_grad()
@@ -155,14 +155,14 @@ def test_text_agrees_with_the_interpreter_and_by_hand():
     prior = Normal(var=["z"], loc=0.0, scale=1.0, features_shape=[2])
     loss = -(E(q, p.log_prob()) - KL(q, prior)).mean()
     given = {"x": X, "y": Y, "o": torch.ones(2, 3)}
-    noise = {"z": torch.randn(2, 3)}
+    noise = {"z": torch.randn(2, 2), "z.component": torch.tensor([[0.1, 0.2], [0.4, 0.3]])}
     step = loss.function()
     first, second = (step(given, noise=noise) for _ in range(2))
     assert torch.equal(first, second)
     a, b = (law.get_params([v]) for law, v in zip(laws, (X, Y), strict=True))
-    second_expert = noise["z"][:, :1] > 0
+    second_expert = torch.tensor([[False], [True]])  # the smaller of two
     loc, scale = (torch.where(second_expert, b[k], a[k]) for k in ("loc", "scale"))
-    z = loc + scale * noise["z"][:, 1:]
+    z = loc + scale * noise["z"]
     log_q = by_hand(z, (0.5, a["loc"], a["scale"]), (0.5, b["loc"], b["scale"]))
     wanted = log_q - prior.get_log_prob({"z": z}) - p.get_log_prob({"o": given["o"], "z": z})
     torch.testing.assert_close(first, wanted.mean())

@@ -129,10 +129,8 @@ def test_text_of_a_vae() -> None:
         "        logits0 = net1(z0)\n"
         "        t0 = -F.binary_cross_entropy_with_logits(logits0, x0, "
         "reduction='none').sum(1)\n"
-        "        t1 = (0.5 * (scale0 * scale0 + loc0 * loc0 - 1.0) - scale0.log()).sum(1)\n"
-        "        t2 = t0 - t1\n"
-        "        t3 = t2.mean()\n"
-        "        return t3\n"
+        "        return (t0 - (0.5 * (scale0 * scale0 + loc0 * loc0 - 1.0) - scale0.log())"
+        ".sum(1)).mean()\n"
         "    return loss\n"
     )
 

@@ -11,7 +11,6 @@ import torch
 Generator = torch.Generator | None
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 HALF_STEP = {dtype: torch.finfo(dtype).eps / 4 for dtype in FLOATS}
-TINY = {dtype: torch.finfo(dtype).tiny for dtype in FLOATS}
 
 
 def blank(shape: Sequence[int], like: torch.Tensor) -> torch.Tensor:
@@ -26,31 +25,48 @@ def normal(like: torch.Tensor, generator: Generator = None) -> torch.Tensor:
     return torch.randn(like.shape, dtype=like.dtype, device=like.device, generator=generator)
 
 
+def threshold(like: torch.Tensor, generator: Generator = None) -> torch.Tensor:
+    """Uniform noise in [0, 1): it is below a probability exactly that often."""
+    if generator is None:
+        return torch.rand_like(like)
+    return torch.rand(like.shape, dtype=like.dtype, device=like.device, generator=generator)
+
+
 def uniform(like: torch.Tensor, generator: Generator = None) -> torch.Tensor:
     """Uniform noise in the open interval (0, 1): neither end is ever drawn."""
-    if generator is None:
-        u = torch.rand_like(like)
-    else:
-        u = torch.rand(like.shape, dtype=like.dtype, device=like.device, generator=generator)
+    u = threshold(like, generator)
     # torch.rand draws from [0, 1) in steps of eps / 2; a zero stands for the middle of its step, so
     # that both tails of a law are as long
     return u.clamp_min_(HALF_STEP[u.dtype])
 
 
+def laplace(like: torch.Tensor, generator: Generator = None) -> torch.Tensor:
+    """Standard Laplace noise, the inverse of the distribution function on either side of 0."""
+    u = torch.empty_like(like).uniform_(2 * HALF_STEP[like.dtype] - 1, 1, generator=generator)
+    return u.abs().neg_().log1p_().copysign_(u)  # |u| < 1, so that it is finite
+
+
 def exponential(like: torch.Tensor, generator: Generator = None) -> torch.Tensor:
-    """Standard exponential noise, precise in both tails; never 0."""
-    e = torch.empty_like(like).exponential_(generator=generator)
-    return e.clamp_min_(TINY[e.dtype])
+    """Standard exponential noise, precise in both tails; never 0, which torch's does not draw."""
+    return torch.empty_like(like).exponential_(generator=generator)
+
+
+def log_exponential(like: torch.Tensor, generator: Generator = None) -> torch.Tensor:
+    """The logarithm of an exponential draw, finite: Gumbel noise with the sign turned."""
+    return exponential(like, generator).log_()
 
 
 def gumbel(like: torch.Tensor, generator: Generator = None) -> torch.Tensor:
     """Standard Gumbel noise, ``-log(-log u)``, by way of an exponential draw."""
-    return exponential(like, generator).log_().neg_()
+    return log_exponential(like, generator).neg_()
 
 
 NOISE: dict[str, Callable[[torch.Tensor, Generator], torch.Tensor]] = {
     "normal": normal,
     "uniform": uniform,
+    "threshold": threshold,
+    "laplace": laplace,
     "exponential": exponential,
     "gumbel": gumbel,
+    "log exponential": log_exponential,
 }

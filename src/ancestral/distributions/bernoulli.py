@@ -38,7 +38,7 @@ class Bernoulli(Law):
     domains = {"logits": real, "probs": unit_interval}
     split = {"logits": identity}
     parametrisations = (("logits",), ("probs",))
-    noise = "uniform"
+    noise = "threshold"
 
     def __init__(
         self,

@@ -43,7 +43,7 @@ class Laplace(Law):
     domains = {"loc": real, "scale": positive}
     split = {"loc": identity, "scale": F.softplus}
     reparametrised = True
-    noise = "uniform"
+    noise = "laplace"
 
     def __init__(
         self,
@@ -60,8 +60,8 @@ class Laplace(Law):
 
     @staticmethod
     def draw(noise: Tensor, loc: Any, scale: Any) -> Tensor:
-        r"""The inverse of the distribution function at uniform noise, which is never 0 or 1."""
-        return Laplace.icdf(noise, loc, scale)
+        r""":math:`\mu + b\epsilon` with standard Laplace noise."""
+        return loc + scale * noise
 
     @staticmethod
     def log_density(x: Tensor, loc: Any, scale: Any) -> Tensor:

@@ -85,7 +85,7 @@ class Law(Distribution):
     split: ClassVar[Mapping[str, Callable[[Tensor], Tensor]]] = {}
     parametrisations: ClassVar[tuple[tuple[str, ...], ...]] = ()
     reparametrised: ClassVar[bool] = False
-    noise: ClassVar[str | None] = None
+    noise: ClassVar[str | Mapping[str, str] | None] = None
     is_data: ClassVar[bool] = False
     rearranged: Distribution | None = None  # the law whose rows it mixes, if it is batch-level
     is_random: ClassVar[bool] = True  # or else a function of its conditions
@@ -270,8 +270,10 @@ class Law(Distribution):
         return event[: len(event) - cls.param_dims + cls.value_dims]
 
     @classmethod
-    def noise_shape(cls, event: tuple[int, ...]) -> tuple[int, ...]:
-        """The event shape of a draw's noise, from that which the parameters span."""
+    def noise_shape(cls, event: tuple[int, ...]) -> Any:
+        """The event shape of a draw's noise, from that which the parameters span; by part, where
+        it has several.
+        """
         return event
 
     # -- the network ----------------------------------------------------------------------------

@@ -126,14 +126,12 @@ class Layout:
     Args:
         rows: The rows, with axes of draws in front.
         event: The event shape that the parameters span.
-        noise: The event shape of a draw's noise.
         value: The event shape of a value.
         summed: The event axes of a log density, where vectors are reduced already.
     """
 
     rows: Shape
     event: Shape
-    noise: Shape
     value: Shape
     summed: int
 
@@ -178,7 +176,7 @@ def layout(factor: "Factor", params: "Params", batch: Shape, lead: int | None = 
         if factor.cond_var:
             rows = batch if broadcasts_to(span[:lead], batch) and lead else span[:lead]
     summed = len(event) - moves.param_dims
-    return Layout(rows, event, moves.noise_shape(event), moves.value_shape(event), summed)
+    return Layout(rows, event, moves.value_shape(event), summed)
 
 
 def _span_event(law: "Law", spans: Mapping[str, Shape]) -> Shape:

@@ -24,7 +24,7 @@ from ancestral.distributions.law import Law, Parameter, Params
 from ancestral.distributions.logistic import Logistic
 from ancestral.distributions.mixture_moves import WEIGHTS, MixtureMoves, log_weights, take_moves
 from ancestral.distributions.multivariate_normal import MultivariateNormal
-from ancestral.distributions.noise import noise_by
+from ancestral.distributions.noise import kinds
 from ancestral.distributions.normal import Normal
 
 
@@ -55,6 +55,25 @@ def pick(values: Mapping[str, tuple[Tensor, int]], chosen: Tensor) -> dict[str, 
     return found
 
 
+def picked_at(value: Any, place: Tensor, chosen: Tensor, core: int) -> Any:
+    """A parameter of the components that are chosen, where rows have one axis.
+
+    Args:
+        value: Shape ``(n, K, *event)``, or ``(K, *event)`` for all rows; what has less axes is
+            one for all components.
+        place: Index of each row's component among those of all rows, shape ``(n,)``.
+        chosen: Index of it among its row's, shape ``(n,)``.
+        core: How many axes ``(K, *event)`` are.
+    """
+    if not isinstance(value, Tensor) or value.dim() < core:
+        return value
+    return (
+        value.index_select(0, chosen)
+        if value.dim() == core
+        else value.flatten(0, 1).index_select(0, place)
+    )
+
+
 def _values(cls: "type[Mixture]", event: Sequence[int], like: Tensor) -> Tensor:
     """All values of an event, those of the family."""
     return cls.family.values(cls.value_shape(tuple(event)), like)
@@ -65,6 +84,9 @@ class Mixture(MixtureMoves):
 
     A mixture of a family of yours takes two lines, ``class MyMixture(Mixture): family = MyLaw``.
     Its draws choose a component, so that they have no pathwise gradient: choose an estimator.
+    Where the family has noise of a fixed kind, a draw of ``x`` has two: ``noise={"x": ...}`` is
+    the family's, and ``{"x.component": ...}``, logarithms of exponential draws, shape
+    ``(*rows, K)``, of which the k with the largest difference from the log weight is chosen.
 
     Class attributes:
         family: The law of the components.
@@ -113,6 +135,8 @@ class Mixture(MixtureMoves):
         cls.value_dims = family.value_dims or cls.joint
         cls.param_dims = len(set("k" + own))
         take_moves(cls, [family])
+        if isinstance(family.noise, str) and kinds(family):
+            cls.noise = {"component": "log exponential", "": family.noise}
         if hasattr(family, "values"):
             cls.values = classmethod(_values)  # type: ignore[assignment]
 
@@ -151,6 +175,48 @@ class Mixture(MixtureMoves):
         return getattr(cls.family, which)(*wide, **_own(params))
 
     @classmethod
+    def noise_shape(cls, event: tuple[int, ...]) -> Any:
+        """That of the choice and that of the family; or a draw is its own noise."""
+        if not kinds(cls):
+            return cls.value_shape(event)
+        letters = sorted(set("".join(cls.cores.values())))
+        lead, core = event[: len(event) - len(letters)], event[len(event) - len(letters) :]
+        at = letters.index("k")
+        own = cls.family.noise_shape((*lead, *core[:at], *core[at + 1 :]))
+        return {"component": (*lead, core[at]), "": own}
+
+    @classmethod
+    def draw(cls, noise: Any, **params: Any) -> Tensor:
+        """The draw of the component that is chosen; a draw that is its own noise."""
+        if isinstance(noise, Tensor):
+            return noise
+        first = noise["component"]
+        chosen = cls.chosen(first, params)
+        own = {key: (v, len(cls.cores[key])) for key, v in params.items() if key not in WEIGHTS}
+        each = [v for v, core in own.values() if isinstance(v, Tensor) and v.dim() > core]
+        if first.dim() != 2 or not all(v.shape[0] == first.shape[0] for v in each):
+            return cls.family.draw(noise[""], **cls.picked(chosen, params))
+        count = first.shape[-1]
+        starts = torch.arange(0, first.shape[0] * count, count, device=first.device)
+        place = chosen + starts
+        picked = {key: picked_at(v, place, chosen, core) for key, (v, core) in own.items()}
+        return cls.family.draw(noise[""], **picked)
+
+    @classmethod
+    def picked(cls, chosen: Tensor, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The parameters of the family for the components that are chosen."""
+        own = _own(params)
+        cores = {key: len(cls.cores[key]) for key in own}
+        return own | pick(  # but what is one for all components
+            {
+                key: (value, cores[key])
+                for key, value in own.items()
+                if isinstance(value, Tensor) and value.dim() >= cores[key]
+            },
+            chosen,
+        )
+
+    @classmethod
     def drawn(
         cls,
         chosen: Tensor,
@@ -159,18 +225,9 @@ class Mixture(MixtureMoves):
         generator: Generator,
         params: Mapping[str, Any],
     ) -> Tensor:
-        """Draws of the family with the parameters that are chosen."""
-        own = _own(params)
-        cores = {key: len(cls.cores[key]) for key in own}
-        own |= pick(  # but what is one for all components
-            {
-                key: (value, cores[key])
-                for key, value in own.items()
-                if isinstance(value, Tensor) and value.dim() >= cores[key]
-            },
-            chosen,
-        )
-        return cls.family.draw(noise_by(cls.family, own, shape, like, generator), **own)
+        """Draws of the family, whose noise depends on parameters, with those that are chosen."""
+        own = cls.picked(chosen, params)
+        return cls.family.draw(cls.family.noise_of(shape, like, generator, **own), **own)
 
     @classmethod
     def log_joint(cls, x: Tensor, **params: Any) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ancestral.core.rng import Generator, blank, gumbel
+from ancestral.core.rng import Generator, blank, log_exponential
 from ancestral.distributions.categorical import log_probabilities
 from ancestral.distributions.constraints import Constraint, log_weight, simplex
 from ancestral.distributions.law import Law
@@ -23,6 +23,12 @@ def log_weights(params: Mapping[str, Any]) -> Tensor:
     return log_probabilities(params.get("weights"), params.get("weight_logits"))
 
 
+def log_score(params: Mapping[str, Any]) -> Tensor:
+    """The logarithms of weights that need not sum to one; -inf is never chosen."""
+    logits = params.get("weight_logits")
+    return params["weights"].log() if logits is None else logits
+
+
 class MixtureMoves(Law):
     """The moves that all mixtures have.
 
@@ -33,7 +39,9 @@ class MixtureMoves(Law):
     """
 
     has_density: ClassVar[bool] = False  # of the base itself
-    noise = "a value of the mixture"
+    noise: ClassVar[Any] = (
+        "a value of the mixture"  # or by part, where the family has a fixed kind
+    )
     each: ClassVar[Callable[..., Any]]
     log_joint: ClassVar[Callable[..., Tensor]]
     drawn: ClassVar[Callable[..., Tensor]]
@@ -44,7 +52,7 @@ class MixtureMoves(Law):
         return [] if cls is MixtureMoves else super().examples()
 
     @classmethod
-    def noise_shape(cls, event: tuple[int, ...]) -> tuple[int, ...]:
+    def noise_shape(cls, event: tuple[int, ...]) -> Any:
         """A draw is its own noise."""
         return cls.value_shape(event)
 
@@ -53,11 +61,14 @@ class MixtureMoves(Law):
         cls, shape: Sequence[int], like: Tensor, generator: Generator = None, **params: Any
     ) -> Tensor:
         """A draw: of the component that is chosen."""
-        logits = params.get("weight_logits")
-        score = params["weights"].log() if logits is None else logits  # log 0 = -inf: never drawn
-        score = score.expand(*shape[: len(shape) - cls.value_dims], score.shape[-1])
-        chosen = (score + gumbel(blank(score.shape, score), generator)).argmax(-1)
+        rows = (*shape[: len(shape) - cls.value_dims], log_score(params).shape[-1])
+        chosen = cls.chosen(log_exponential(blank(rows, like), generator), params)
         return cls.drawn(chosen, tuple(shape), like, generator, params)
+
+    @classmethod
+    def chosen(cls, noise: Tensor, params: Mapping[str, Any]) -> Tensor:
+        """The index of a component for each row, from Gumbel noise ``(*rows, K)``, negated."""
+        return (log_score(params) - noise).argmax(-1)
 
     @classmethod
     def draw(cls, noise: Tensor, **params: Any) -> Tensor:
@@ -175,8 +186,8 @@ def _draw(
         if isinstance(v, Tensor) and part.param_dims
     ]
     lead = shape[: len(shape) - part.value_dims]
-    noise_shape = part.noise_shape((*lead, *torch.broadcast_shapes(*tails)))
-    return part.draw(noise_by(part, own, noise_shape, like, generator), **own).expand(shape)
+    event = (*lead, *torch.broadcast_shapes(*tails))
+    return part.draw(noise_by(part, own, (), event, like, generator), **own).expand(shape)
 
 
 def _keys(moves: Moves) -> list[str]:

@@ -27,8 +27,7 @@ from ancestral.distributions.experts import (
 from ancestral.distributions.formula import Atom, Formula, Term
 from ancestral.distributions.joint import Joint
 from ancestral.distributions.law import Law, Params
-from ancestral.distributions.mixture import NormalMixture, pick
-from ancestral.distributions.mixture_moves import log_weights
+from ancestral.distributions.mixture import NormalMixture
 from ancestral.distributions.normal import Normal
 
 # one expert at least must be there
@@ -41,29 +40,9 @@ expert_weights = Constraint(
 
 
 class _Chosen(NormalMixture):
-    """The moves: a component is chosen by the first entry of the noise, the rest is its own."""
+    """The moves: what chooses an expert has no gradient, and the draw is that of the expert."""
 
     reparametrised = True
-    noise = "normal"  # a fixed kind, in place of what the base draws
-
-    @classmethod
-    def noise_shape(cls, event: tuple[int, ...]) -> tuple[int, ...]:
-        """One more entry than a value has, which is flat."""
-        value = cls.value_shape(event)
-        cut = len(value) - cls.value_dims
-        return (*value[:cut], 1 + torch.Size(value[cut:]).numel())
-
-    @classmethod
-    def draw(cls, noise: Tensor, **params: Any) -> Tensor:
-        r""":math:`\mu_i + \sigma_i\epsilon`; :math:`\Phi(\epsilon_0)` chooses i by its share."""
-        share = log_weights(params).exp()
-        below = share.cumsum(-1)
-        below = below[..., :-1] / below[..., -1:]
-        chosen = (torch.special.ndtr(noise[..., :1]) > below).sum(-1)
-        rows, core = chosen.shape, cls.value_dims
-        picked = pick({key: (params[key], core + 1) for key in ("loc", "scale")}, chosen)
-        loc, scale = picked["loc"], picked["scale"]
-        return loc + scale * noise[..., 1:].reshape(*rows, *loc.shape[loc.dim() - core :])
 
 
 @functools.cache
@@ -114,7 +93,7 @@ class MixtureOfNormal(OfExperts):
     value_dims = 1
     param_dims = 2
     reparametrised = True
-    noise = "normal"
+    noise = NormalMixture.noise
     weight_modalities: Tensor
 
     def __init__(

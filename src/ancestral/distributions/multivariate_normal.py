@@ -118,7 +118,8 @@ class MultivariateNormal(Law):
         """The log density of each vector."""
         whitened, log_root = whiten(x - loc, **scale)
         constant = HALF_LOG_TWO_PI * x.shape[-1]
-        return -0.5 * whitened.square().sum(-1) - log_root - constant
+        square = whitened * whitened  # not .square(): torch takes longer for it
+        return -0.5 * square.sum(-1) - log_root - constant
 
     @staticmethod
     def mean_of(loc: Any, **scale: Tensor) -> Any:

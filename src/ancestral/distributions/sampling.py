@@ -147,8 +147,8 @@ def _value(
     found = layout(factor, params, batch, len(folded) or None)
     lead = found.rows if folded else (*options.sample_shape, *found.rows)
     if not options.mean:
-        shape = (*lead, *found.noise)
-        noise = draw_noise(factor.law, params, shape, like(factor.law, params), options.generator)
+        example = like(factor.law, params)
+        noise = draw_noise(factor.law, params, lead, found.event, example, options.generator)
         return factor.law.moves.draw(noise, **params)
     mean = moment_move(factor.law, "mean_of")(**params)
     return as_tensor_like(factor.law, params, mean).expand(*lead, *found.value)

@@ -8,6 +8,7 @@ from ancestral.core.axes import COPY, PLAN, ROW, Axis, union
 from ancestral.core.errors import GradientError, OptionError, ScopeError
 from ancestral.distributions import Law, Sequence
 from ancestral.distributions.base import Factor
+from ancestral.distributions.noise import kinds, named
 from ancestral.estimators.base import Estimator
 from ancestral.estimators.score import Score
 from ancestral.losses.chain import ClosedForm
@@ -294,7 +295,7 @@ def _one_draw(
         ),
         flow,
     )
-    lw.noise[noise] = value
+    lw.noise |= {named(noise, part): value for part in kinds(base.law.moves) or ("",)}
     if law.pushforward is not None:
         value = lw.pushed(factor, value, scope)
         value = value if path else lw.build.cut(value, flow)

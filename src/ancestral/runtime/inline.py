@@ -9,7 +9,6 @@ loop, a branch on a tensor's value) is refused, and is then called as it is.
 import ast
 import inspect
 import math
-import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -32,6 +31,8 @@ from ancestral.runtime.operands import (
     is_neutral_left,
     is_neutral_right,
     qualified,
+    same_rows,
+    source_of,
     together,
 )
 
@@ -59,7 +60,7 @@ class Inliner:
         owner = getattr(function, "__self__", None)
         if inspect.ismethod(function):
             function, args = function.__func__, [Known(owner), *args]
-        body, scope, outer = _source(function)
+        body, scope, outer = source_of(function)
         try:
             bound = scope.bind(*args, **named)
         except TypeError as error:
@@ -92,22 +93,6 @@ class Inliner:
     def assign(self, operand: Operand) -> Operand:
         """The same operand under a name of its own."""
         return self._named(operand)
-
-
-def _source(
-    function: Callable[..., Any],
-) -> tuple[list[ast.stmt], inspect.Signature, Mapping[str, Any]]:
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
-    except (OSError, TypeError, SyntaxError, IndexError) as error:
-        raise NotInlineError(f"no source: {error}") from error
-    if not isinstance(tree, ast.FunctionDef):
-        raise NotInlineError("not a function")
-    outer = dict(function.__globals__)
-    closure = inspect.getclosurevars(function)
-    outer.update(closure.nonlocals)
-    outer.update({k: v for k, v in closure.builtins.items() if k not in outer})
-    return tree.body, inspect.signature(function), outer
 
 
 class _Frame:
@@ -213,7 +198,14 @@ class _Frame:
         """A comparison; of ``None`` with a tensor it is known."""
         if len(node.ops) != 1:
             raise NotInlineError("a chain of comparisons")
-        left, right, op = self.value(node.left), self.value(node.comparators[0]), node.ops[0]
+        sides, op = [node.left, node.comparators[0]], node.ops[0]
+        match sides:
+            case [
+                ast.Subscript(ast.Attribute(a, "shape"), ast.Constant(0)),
+                ast.Subscript(ast.Attribute(b, "shape"), ast.Constant(0)),
+            ] if isinstance(op, ast.Eq) and same_rows(self.value(a), self.value(b)):
+                return Known(True)
+        left, right = map(self.value, sides)
         if isinstance(left, Known) and isinstance(right, Known):
             return Known(COMPARE[type(op)](left.value, right.value))
         if isinstance(op, (ast.Is, ast.IsNot)):
@@ -299,23 +291,13 @@ class _Frame:
         if isinstance(node.func, ast.Attribute):
             base = self.value(node.func.value)
             if isinstance(base, Code):
-                known = base.kind not in (None, NUMBER)
-                if known and node.func.attr == "is_floating_point":
-                    return Known(base.kind[-1].is_floating_point)
-                if known and node.func.attr == "to" and args == [Known(base.kind[-1])]:
-                    return base
-                if known and node.func.attr == "dim":
-                    return Known(len(base.kind[0]) + len(base.kind[1]))
-                text = _call(ast.Attribute(base.node, node.func.attr, ast.Load()), args, named)
-                numbers = all(isinstance(a, Known) for a in (*args, *named.values()))
-                entrywise = numbers and node.func.attr in ENTRYWISE
-                return Code(text, together(base) if entrywise else None)
+                return _method(base, node.func.attr, args, named)
             if isinstance(base.value, dict) and node.func.attr == "get":
                 fallback = args[1] if len(args) > 1 else Known(None)
                 found: Operand = base.value.get(_plain(args[0]), fallback)
                 return found
-            if isinstance(base.value, dict) and node.func.attr == "items":
-                return Known(tuple(base.value.items()))
+            if isinstance(base.value, dict) and node.func.attr in ("items", "values"):
+                return Known(tuple(getattr(base.value, node.func.attr)()))
         function = self.value(node.func)
         if isinstance(function, Code):
             raise NotInlineError("a call of a tensor")
@@ -347,6 +329,7 @@ class _Frame:
         raise NotInlineError(f"a call of {function!r}")
 
 
+SHORT = {torch.float32: "float", torch.float64: "double"}
 EXPRESSIONS: dict[type, Callable[[_Frame, Any], Operand]] = {
     ast.Constant: lambda frame, node: Known(node.value),
     ast.Name: _Frame.name,
@@ -363,6 +346,23 @@ EXPRESSIONS: dict[type, Callable[[_Frame, Any], Operand]] = {
     ast.DictComp: _Frame.table,
     ast.Call: _Frame.called,
 }
+
+
+def _method(base: Code, attr: str, args: list[Operand], named: Mapping[str, Operand]) -> Operand:
+    """A call of a tensor's method."""
+    known = base.kind not in (None, NUMBER)
+    if known and attr == "is_floating_point":
+        return Known(base.kind[-1].is_floating_point)
+    if known and attr == "dim":
+        return Known(len(base.kind[0]) + len(base.kind[1]))
+    if attr == "to" and len(args) == 1 and isinstance(args[0], Known) and not named:
+        if known and args[0].value == base.kind[-1]:
+            return base
+        if args[0].value in SHORT:  # the same, and quicker
+            attr, args = SHORT[args[0].value], []
+    text = _call(ast.Attribute(base.node, attr, ast.Load()), args, named)
+    numbers = all(isinstance(a, Known) for a in (*args, *named.values()))
+    return Code(text, together(base) if numbers and attr in ENTRYWISE else None)
 
 
 def _known(value: Any) -> Operand:

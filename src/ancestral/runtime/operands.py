@@ -1,10 +1,12 @@
 """What inlined text is made of: tensors as expressions, and Python values that are known."""
 
 import ast
+import builtins
 import inspect
 import math
 import operator
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,9 +78,24 @@ NAMESPACES: dict[str, Any] = {
     "torch.special": torch.special,
 }
 NUMBER = ("number",)  # the kind of a Python number that is known only when the step runs
-PURE = (math, (float, int, abs, len, max, min, tuple, range, torch.finfo))
+PURE = (math, (all, float, int, abs, len, max, min, tuple, range, torch.finfo))
 # methods whose result has the kind of their floating tensor
 ENTRYWISE = {"abs", "clamp", "exp", "expm1", "log", "log1p", "log_softmax", "sigmoid", "square"}
+
+
+def source_of(
+    function: Callable[..., Any],
+) -> tuple[list[ast.stmt], inspect.Signature, Mapping[str, Any]]:
+    """The statements of a function, its signature, and the names that it sees."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
+    except (OSError, TypeError, SyntaxError, IndexError) as error:
+        raise NotInlineError(f"no source: {error}") from error
+    if not isinstance(tree, ast.FunctionDef):
+        raise NotInlineError("not a function")
+    nonlocals = inspect.getclosurevars(function).nonlocals
+    outer = {**vars(builtins), **function.__globals__, **nonlocals}
+    return tree.body, inspect.signature(function), outer
 
 
 def code(operand: Operand) -> ast.expr:
@@ -106,6 +123,13 @@ def event_of(operand: Operand) -> tuple[int, ...]:
         return ()
     event: tuple[int, ...] = operand.kind[1]
     return event
+
+
+def same_rows(a: Operand, b: Operand) -> bool:
+    """Whether two tensors are known to have the same axis in front."""
+    kinds = [o.kind for o in (a, b) if isinstance(o, Code) and o.kind not in (None, NUMBER)]
+    fronts = [kind[0][0] for kind in kinds if kind[0]]
+    return len(fronts) == 2 and fronts[0] is not None and fronts[0] == fronts[1]
 
 
 def together(*operands: Operand) -> Any:

@@ -12,14 +12,14 @@ from ancestral.core.errors import ShapeError
 from ancestral.distributions.closed_forms import closed_entropy, closed_kl
 from ancestral.distributions.layout import span_shape, spanned
 from ancestral.distributions.network import check_rows, failed
-from ancestral.distributions.noise import draw_noise
 from ancestral.program import instructions as ir
 from ancestral.program import loops
 from ancestral.runtime.batch import folded, sizes_of, unfolded
 from ancestral.runtime.derivatives import push, slope
+from ancestral.runtime.noise import noise_of_draw, noise_of_round
 from ancestral.runtime.rows import again, distinct, take_apart
-from ancestral.runtime.run import ParamSet, Run, wrong_noise
-from ancestral.runtime.scan import MEANINGS, noise_of_round, scan
+from ancestral.runtime.run import ParamSet, Run
+from ancestral.runtime.scan import MEANINGS, scan
 from ancestral.runtime.transform import part, transform
 
 
@@ -132,17 +132,9 @@ def _draw(step: ir.Draw, run: Run) -> Tensor:
     known = dict(zip(have, found.sizes, strict=True))
     sizes = tuple(known.get(a) or s for a, s in zip(axes, run.sizes(axes), strict=True))
     span = _event_of(step.text, step.var, law, found, step.params, run)
-    event = law.moves.noise_shape(span)
     like = next((v for v in params.values() if isinstance(v, Tensor)), law.anchor())
-    shape = (*sizes, *event)
-    if step.time is not None:
-        noise = noise_of_round(step, run, law, params, shape, len(sizes), like)
-    else:
-        given = run.noise.get(step.noise)
-        if given is not None and tuple(given.shape) != shape:
-            raise wrong_noise(step.noise, given, shape)
-        noise = draw_noise(law, params, shape, like, run.generator) if given is None else given
-        run.drawn[step.noise] = noise
+    of = noise_of_draw if step.time is None else noise_of_round
+    noise = of(step, run, law, params, sizes, span, like)
     value: Tensor = law.moves.draw(noise, **params)
     if step.through is not None:
         soft = law.moves.relaxed(noise, step.through, **params)

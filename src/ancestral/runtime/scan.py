@@ -9,10 +9,9 @@ from torch import Tensor
 from ancestral.core.axes import align
 from ancestral.core.errors import ShapeError
 from ancestral.distributions.chains import present
-from ancestral.distributions.noise import draw_noise, own_noise
 from ancestral.program import instructions as ir
 from ancestral.program import loops
-from ancestral.runtime.run import ParamSet, Run, wrong_noise
+from ancestral.runtime.run import ParamSet, Run
 from ancestral.runtime.writer import Names, Writer, literal
 
 
@@ -128,51 +127,6 @@ def text_of_clock(w: Writer, step: loops.Clock) -> None:
     made: Tensor = w.run.values[step.out]
     told = f"{w.size(step.axis)}, dtype={made.dtype}, device={str(made.device)!r}"
     w.put(step.out, "t", f"torch.arange({told})")
-
-
-# -- noise of a loop ------------------------------------------------------------------------------
-def noise_of_round(
-    step: ir.Draw, run: Run, law: Any, params: Any, shape: tuple[int, ...], rows: int, like: Tensor
-) -> Tensor:
-    """The noise of a draw in a loop, in this round; in the first, that of all rounds is drawn.
-
-    Args:
-        step: The draw.
-        run: The run.
-        law: Its law.
-        params: Its parameters.
-        shape: The shape of one round.
-        rows: How many axes stand in front of the event.
-        like: A tensor with dtype and device of the draw.
-    """
-    assert step.time is not None
-    index, (size,) = run.round, run.sizes((step.time,))
-    if own_noise(law) is not None:
-        return _own_noise_of_round(step, run, law, params, shape, rows, like)
-    if index == 0:
-        every = (*shape[:rows], size, *shape[rows:])
-        noise = run.noise.get(step.noise)
-        if noise is not None and tuple(noise.shape) != every:
-            raise wrong_noise(step.noise, noise, every)
-        if noise is None:
-            noise = draw_noise(law, params, every, like, run.generator)
-        run.drawn[step.noise] = noise
-    return run.drawn[step.noise].select(rows, index)
-
-
-def _own_noise_of_round(
-    step: ir.Draw, run: Run, law: Any, params: Any, shape: tuple[int, ...], rows: int, like: Tensor
-) -> Tensor:
-    """Noise that depends on parameters, which are known in their round."""
-    given = run.noise.get(step.noise)
-    if given is not None:
-        run.drawn[step.noise] = given
-        return given.select(rows, run.round)
-    noise = draw_noise(law, params, shape, like, run.generator)
-    before = run.drawn.get(step.noise) if run.round else None
-    one = noise.unsqueeze(rows)
-    run.drawn[step.noise] = one if before is None else torch.cat([before, one], rows)
-    return noise
 
 
 # -- loops ----------------------------------------------------------------------------------------

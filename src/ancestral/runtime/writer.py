@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ancestral.core.axes import Axes, Axis
 from ancestral.program import instructions as ir
+from ancestral.runtime.fold import fold
 from ancestral.runtime.inline import Inliner
 from ancestral.runtime.network import Network
 from ancestral.runtime.operands import Code, Known, NotInlineError, Operand, code, qualified
@@ -52,7 +53,7 @@ class Writer:
         sizes = self._size_lines()  # finds which sizes no input has, so that they are arguments
         args = [n for _, n in self.inputs] + [f"noise{i}" for i in range(len(self.noise))]
         args += list(self.free_rows.values())
-        body = [*sizes, *self.lines, f"return {result}"]
+        body = fold([*sizes, *self.lines, f"return {result}"])
         inner = "\n".join(f"        {line}" for part in body for line in part.split("\n"))
         made = ", ".join(name for name, _ in self.bound.values())
         text = f"def make({made}):\n    def loss({', '.join(args)}):\n{inner}\n    return loss\n"

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ancestral.core.rng import NOISE
 from ancestral.distributions import Law
 from ancestral.distributions.base import Distribution
+from ancestral.distributions.noise import kinds
 from ancestral.testing.fixed import Fixed
 
 GIVEN = "given"  # of an example: the values of conditions
@@ -214,7 +214,7 @@ def is_reparametrised(case: LawCase) -> bool:
 def has_fixed_noise(case: LawCase) -> bool:
     """Laws whose draws are a function of their parameters and of noise of a fixed kind."""
     return has_draws(case) and all(
-        f.law.moves.noise in NOISE for f in case.build().factors if f.law.is_random
+        bool(kinds(f.law.moves)) for f in case.build().factors if f.law.is_random
     )
 
 

@@ -17,7 +17,7 @@ from ancestral.distributions.constraints import (
     positive_definite,
 )
 from ancestral.distributions.layout import spanned
-from ancestral.distributions.noise import draw_noise, own_noise
+from ancestral.distributions.noise import Noise, draw_noise, own_noise
 from ancestral.testing.case import (
     DRAWS,
     Check,
@@ -97,11 +97,11 @@ def derivatives_of_draws_are_implicit(case: LawCase) -> None:
         require(error < 2e-3, f"d draw / d {name} is off by {error:.1e} of the largest")
 
 
-def _noise(law: Law, params: Mapping[str, Tensor]) -> Tensor:
+def _noise(law: Law, params: Mapping[str, Tensor]) -> Noise:
     """Noise for one draw at each entry of parameters."""
     shapes = (spanned(law.moves, k, tuple(v.shape)) for k, v in params.items())
-    shape = law.moves.noise_shape(tuple(torch.broadcast_shapes(*shapes)))
-    return draw_noise(law, params, shape, next(iter(params.values())))
+    event = tuple(torch.broadcast_shapes(*shapes))
+    return draw_noise(law, params, (), event, next(iter(params.values())))
 
 
 def gradient_of_draws(case: LawCase) -> None:
