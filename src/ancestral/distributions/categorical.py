@@ -147,6 +147,9 @@ class _ByIndex(Law):
         """The log density of each index."""
         log_pi = log_probabilities(probs, logits)
         index = x.long().unsqueeze(-1)
+        pi = probs if logits is None else logits
+        if x.dim() == 1 and pi.dim() == 2 and x.shape[0] == pi.shape[0]:
+            return log_pi.gather(-1, index).squeeze(-1)
         lead = torch.broadcast_shapes(index.shape[:-1], log_pi.shape[:-1])
         log_pi = log_pi.expand(*lead, log_pi.shape[-1])
         return log_pi.gather(-1, index.expand(*lead, 1)).squeeze(-1)

@@ -329,7 +329,7 @@ class _Frame:
         raise NotInlineError(f"a call of {function!r}")
 
 
-SHORT = {torch.float32: "float", torch.float64: "double"}
+SHORT = {torch.float32: "float", torch.float64: "double", torch.int64: "long"}
 EXPRESSIONS: dict[type, Callable[[_Frame, Any], Operand]] = {
     ast.Constant: lambda frame, node: Known(node.value),
     ast.Name: _Frame.name,
@@ -360,6 +360,8 @@ def _method(base: Code, attr: str, args: list[Operand], named: Mapping[str, Oper
             return base
         if args[0].value in SHORT:  # the same, and quicker
             attr, args = SHORT[args[0].value], []
+    if known and not args and SHORT.get(base.kind[-1]) == attr:
+        return base
     text = _call(ast.Attribute(base.node, attr, ast.Load()), args, named)
     numbers = all(isinstance(a, Known) for a in (*args, *named.values()))
     return Code(text, together(base) if numbers and attr in ENTRYWISE else None)
