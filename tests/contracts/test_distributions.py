@@ -17,7 +17,7 @@ import pytest
 import torch
 
 import ancestral.distributions as package
-from ancestral.distributions import Distribution, Joint, Law, Sequence
+from ancestral.distributions import Distribution, Law, Sequence
 from ancestral.distributions.closed_forms import closed_kl
 from ancestral.losses import KullbackLeibler
 from ancestral.testing import LAW_CHECKS, LawCase, cases_of
@@ -37,7 +37,7 @@ def classes() -> list[type[Any]]:
             )
             if own and issubclass(thing, Distribution) and not name.startswith("_"):
                 found.append(thing)
-    return [family for family in found if family not in (Distribution, Law, Joint)]
+    return [family for family in found if family not in (Distribution, Law)]
 
 
 def members() -> list[type[Any]]:

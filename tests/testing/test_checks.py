@@ -205,6 +205,20 @@ class LostAttribute(ElementWiseProductOfNormal):
         return {k: v.detach() + 0.5 * (v - v.detach()) for k, v in out.items()}
 
 
+class LostFactor(Joint):
+    """The last factor is missing from the density."""
+
+    def get_log_prob(self, x_dict: Any, **options: Any) -> Tensor:
+        return Joint(self.factors[:-1]).get_log_prob(x_dict, **options)
+
+
+class SecondDraw(Joint):
+    """The parent that is returned is not the one that its child was drawn from."""
+
+    def sample(self, *args: Any, **options: Any) -> dict[str, Tensor]:
+        return {**super().sample(*args, **options), "z": super().sample(*args, **options)["z"]}
+
+
 class CutEnergy(CustomProb):
     """The function's parameters get no gradient."""
 
@@ -273,6 +287,9 @@ BUGS: list[tuple[type[Any], str]] = [
     (WrongSign, "density integrates to one"),
     (TrainedChoice, "gradient of draws in parts"),
     (LostAttribute, "derivatives of parts"),
+    (LostFactor, "density is the product of the factors"),
+    (SecondDraw, "draws are made parents first"),
+    (SecondDraw, "density and draws belong together"),
     (CutEnergy, "derivatives of parts"),
     (CutGenerator, "derivatives of parts"),
     (CutPrior, "derivatives of parts"),

@@ -6,12 +6,15 @@ marginalising, detaching and copying return a new one over the same elementary l
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
+import torch
 from torch import nn
 
 from ancestral.core.errors import OptionError, VariableError
 from ancestral.core.names import as_names, listing
 from ancestral.distributions.base import Distribution, Factor
+from ancestral.distributions.normal import Normal
 from ancestral.distributions.posterior import posterior
 
 
@@ -36,6 +39,19 @@ class Joint(Distribution):
         >>> (p * prior).latex()
         'p(x,z) = p(x|z)p_{prior}(z)'
     """
+
+    @classmethod
+    def examples(cls) -> list[dict[str, Any]]:
+        """Two chains of three normal laws, one of which was renamed, and their marginals."""
+        found: list[dict[str, Any]] = []
+        for loc, scale in ((0.5, 0.7), (-0.4, 1.2)):
+            start = torch.tensor([loc, 1.0], dtype=torch.float64)
+            prior = Normal(var=["z"], loc=start, scale=scale, name="p")
+            p = Normal(var=["x"], cond_var=["z"], loc="z", scale=0.5 * scale, name="p")
+            far = p.replace_var(x="y", z="x")
+            chain = cls([*far.factors, *p.factors, *prior.factors])
+            found += [{"factors": chain.factors}, {"factors": chain.factors, "hidden": ("z",)}]
+        return found
 
     def __init__(
         self,

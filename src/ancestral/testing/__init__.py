@@ -20,7 +20,7 @@ import torch
 
 from ancestral.bijections import Bijection
 from ancestral.distributions import Distribution
-from ancestral.testing import axes, density, gradients, objects, parts
+from ancestral.testing import axes, density, gradients, joint, objects, parts
 from ancestral.testing.bijections import BIJECTION_CHECKS, BijectionCase
 from ancestral.testing.case import Check, LawCase, cases_of
 
@@ -37,7 +37,7 @@ __all__ = [
 
 LAW_CHECKS: Mapping[str, Check] = {
     check.name: check
-    for module in (density, gradients, parts, axes, objects)
+    for module in (density, gradients, parts, axes, objects, joint)
     for check in module.CHECKS
 }
 

@@ -104,6 +104,13 @@ def _noise(law: Law, params: Mapping[str, Tensor]) -> Noise:
     return draw_noise(law, params, (), event, next(iter(params.values())))
 
 
+def _to(noise: Noise, dtype: torch.dtype) -> Noise:
+    """Noise of another dtype, each of its parts."""
+    if isinstance(noise, Tensor):
+        return noise.to(dtype)
+    return {part: value.to(dtype) for part, value in noise.items()}
+
+
 def gradient_of_draws(case: LawCase) -> None:
     r"""Draws carry the pathwise gradient, or refuse to.
 
@@ -208,13 +215,13 @@ def _is_finite(value: Tensor, exact: Tensor) -> Tensor:
 
 
 def _far_out(
-    case: LawCase, given: Mapping[str, Tensor], noise: Tensor, x: Tensor
+    case: LawCase, given: Mapping[str, Tensor], noise: Noise, x: Tensor
 ) -> dict[str, tuple[Tensor, tuple[Tensor, ...]]]:
     """What a law computes of parameters, each with its gradient."""
     params = {k: v.clone().requires_grad_() for k, v in given.items()}
     dtype = next(iter(params.values())).dtype
     moves = case.law().moves
-    found = {"draw": moves.draw(noise.to(dtype), **params)}
+    found = {"draw": moves.draw(_to(noise, dtype), **params)}
     if bool(x.isfinite().all()):
         x = x.to(dtype) if x.is_floating_point() else x
         found["log density"] = moves.log_density(x, **params)
