@@ -27,7 +27,7 @@ FORMATTED := src tests $(wildcard benchmarks) $(wildcard docs/conf.py)
 help:
 	@echo 'make demo       train a VAE on handwritten digits (about a minute on two cores)'
 	@echo 'make test       lint, types, and every test but the slow ones'
-	@echo 'make test-slow  the tests marked slow'
+	@echo 'make test-slow  the tests marked slow, and make mutants'
 	@echo 'make expressions SEEDS=A:B  random expressions against an independent evaluation'
 	@echo 'make mutants    plant fifty bugs, one at a time, and see the tests catch them (an hour)'
 	@echo 'make lint       ruff check, ruff format --check, mypy'
@@ -46,6 +46,7 @@ test: lint
 # Exit status 5 is pytest's "no test was chosen".
 test-slow: $(VENV)/.dev
 	$(PYTEST) -m "slow and not gpu" || [ $$? -eq 5 ]
+	$(BIN)/python -m tests.mutants
 
 expressions: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.expressions --seeds $(SEEDS)

@@ -65,7 +65,7 @@ def test_laws_are_found():
     names = {family.__name__ for family in members()}
     assert {"Normal", "Laplace", "Bernoulli", "Categorical", "Deterministic"} <= names
     assert {"EmpiricalDistribution", "CustomProb", "Implicit", "BetaPosterior"} <= names
-    assert not {"Law", "Distribution", "Joint"} & names
+    assert not {"Law", "Distribution"} & names
 
 
 def test_no_law_opts_out():

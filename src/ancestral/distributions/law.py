@@ -271,9 +271,7 @@ class Law(Distribution):
 
     @classmethod
     def noise_shape(cls, event: tuple[int, ...]) -> Any:
-        """The event shape of a draw's noise, from that which the parameters span; by part, where
-        it has several.
-        """
+        """The event shape of a draw's noise, of each part, from that which the parameters span."""
         return event
 
     # -- the network ----------------------------------------------------------------------------
