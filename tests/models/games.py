@@ -1,6 +1,7 @@
 """A small GAN that the tests of players train, and the same in plain torch."""
 
 import copy
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -86,3 +87,18 @@ def flat(w: Game) -> Tensor:
     """All weights, the critic's first."""
     both = [*w.critic.parameters(), *w.generator.parameters()]
     return torch.cat([p.detach().flatten() for p in both])
+
+
+def calls_of(w: Any, run: Callable[[], Any]) -> list[tuple[str, int, bool]]:
+    """The passes of both networks while something runs: network, rows, whether with a graph."""
+    found: list[tuple[str, int, bool]] = []
+    hooks = [
+        net.register_forward_hook(
+            lambda m, given, out, name=name: found.append((name, len(out), out.requires_grad))
+        )
+        for name, net in (("G", w.generator), ("D", w.critic))
+    ]
+    run()
+    for hook in hooks:
+        hook.remove()
+    return found

@@ -13,7 +13,7 @@ from ancestral.distributions import Normal
 from ancestral.losses import E, Parameter, sqnorm, values
 from ancestral.models import Model, Player
 from ancestral.runtime import compiled
-from tests.models.games import NOISE, by_hand, flat, game
+from tests.models.games import NOISE, by_hand, calls_of, flat, game
 from tests.models.parts import same, weights
 
 
@@ -58,21 +58,6 @@ def test_together_is_two_detached_evaluations_to_the_bit():
     for own, grads in ((w.critic, found["d"]), (w.generator, found["g"])):
         for p, g in zip(own.parameters(), grads, strict=True):
             assert torch.equal(p.grad, g)
-
-
-def calls_of(w, run):
-    """The passes of both networks while something runs: network, rows, whether with a graph."""
-    found = []
-    hooks = [
-        net.register_forward_hook(
-            lambda m, given, out, name=name: found.append((name, len(out), out.requires_grad))
-        )
-        for name, net in (("G", w.generator), ("D", w.critic))
-    ]
-    run()
-    for hook in hooks:
-        hook.remove()
-    return found
 
 
 def test_passes_and_graphs_in_turn():

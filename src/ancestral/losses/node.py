@@ -224,7 +224,7 @@ class Neg(Node):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Unary(Node):
-    """``abs``, ``exp`` or ``log`` of a term."""
+    """``abs``, ``exp``, ``log`` or ``sigmoid`` of a term."""
 
     kind: str
     arg: Node

@@ -105,6 +105,12 @@ class Loss:
 
         return node.Unary("log", self)
 
+    def sigmoid(self: Any) -> "Node":
+        """The logistic function, a probability from its logit; its logarithm is stable."""
+        from ancestral.losses import node
+
+        return node.Unary("sigmoid", self)
+
     def clamp(self: Any, min: float | None = None, max: float | None = None) -> "Node":
         """The value, cut off below ``min`` and above ``max``."""
         from ancestral.losses import node

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ancestral.core.axes import ROW, union
@@ -188,7 +189,8 @@ def _of_each(lw: Lowering, op: str, arg: Sum, extra: tuple[float | None, ...] = 
     """A function of each element; of a number, a number."""
     if arg.number is not None:
         number = torch.tensor(arg.number, dtype=torch.float64)
-        return Sum({}, getattr(torch, op)(number, *extra).item(), arg.kind)
+        of_number = F.logsigmoid if op == "logsigmoid" else getattr(torch, op)
+        return Sum({}, of_number(number, *extra).item(), arg.kind)
     return Sum({lw.build.elementwise(op, (lw.build.register(arg),), extra): 1.0}, kind=arg.kind)
 
 

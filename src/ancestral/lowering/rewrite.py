@@ -2,11 +2,13 @@
 
 Divergences become closed forms and expectations (chain rule), whole powers of a Monte Carlo
 expectation become factors, so that each is a draw of its own, and logarithms of means of
-exponentials become one stable reduction. The sign of a mean of a sum goes into the sum.
+exponentials and of probabilities by their logits become one stable function. The sign of a mean of
+a sum goes into the sum.
 """
 
 from dataclasses import replace
 
+from ancestral.losses.adversarial import Adversarial
 from ancestral.losses.chain import LogMeanExp, expand
 from ancestral.losses.game import Game
 from ancestral.losses.node import Add, Constant, Div, Mul, Neg, Node, Pow, Reduce, Sub, Unary
@@ -24,6 +26,8 @@ def rewrite(node: Node) -> Node:
     """The expression in the nodes that lowering knows."""
     if isinstance(node, (KullbackLeibler, CrossEntropy, Entropy)):
         return rewrite(expand(node))
+    if isinstance(node, Adversarial):
+        return rewrite(node.value)
     node = node.with_children([rewrite(child) for child in node.children])
     if isinstance(node, Pow) and node.is_whole and has_expectation(node.base):
         product = node.base
@@ -45,8 +49,20 @@ def _log(node: Unary) -> Node:
         inside = logarithm(arg.arg)
         if inside is not None:
             return LogMeanExp(f"log{arg.how}exp", arg.axis, inside)
+    if _is_sigmoid(arg):
+        return Unary("logsigmoid", arg.children[0])
+    if isinstance(arg, Sub) and _is_one(arg.left) and _is_sigmoid(arg.right):
+        return Unary("logsigmoid", Neg(arg.right.children[0]))  # 1 - σ(l) = σ(-l)
     direct = logarithm(arg)
     return node if direct is None else direct
+
+
+def _is_one(node: Node) -> bool:
+    return isinstance(node, Constant) and isinstance(node.value, float) and node.value == 1.0
+
+
+def _is_sigmoid(node: Node) -> bool:
+    return isinstance(node, Unary) and node.kind == "sigmoid"
 
 
 def logarithm(node: Node) -> Node | None:

@@ -1,5 +1,6 @@
 """A whole run: batches, progress, validation, history."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ancestral.core.errors import DataError, OptionError, TrainingError, did_you_mean
+from ancestral.losses.game import Game
 from ancestral.losses.scope import inputs
 from ancestral.models.batches import Batch, Batches, whole
 from ancestral.models.progress import ProgressLine, spelled
@@ -31,7 +33,8 @@ class History:
     Args:
         records: One dict per epoch: ``epoch``, ``loss`` (mean over the rows, as they were
             trained), ``validation`` (mean over the rows, or ``None``), ``seconds``. With players
-            these means are dicts, by the player's name.
+            these means are dicts, by the player's name; the objective of a discriminator whom the
+            loss carries stands beside ``loss``, under its name.
 
     Example:
         >>> History([{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.5}])["loss"]
@@ -112,11 +115,16 @@ class Fitting:
             mean.add(self._step(batch), n)
             rows += n
             line.step(epoch, rows)
+        loss, inner = mean.value, {}
+        if isinstance(loss, dict) and not isinstance(self.model.loss, Game):
+            inner = {name: value for name, value in loss.items() if name}
+            loss = loss.get("", math.nan)  # where only a discriminator has played
         return {
             "epoch": epoch,
-            "loss": mean.value,
+            "loss": loss,
             "validation": None if held is None else self._evaluate(held),
             "seconds": time.perf_counter() - start,
+            **inner,
         }
 
     def _step(self, batch: Batch) -> Any:
@@ -132,6 +140,7 @@ class Fitting:
         mean = Mean()
         for batch in held:
             value = self.model.test(batch, generator=self.generator, **scalars)
+            value = value[0] if isinstance(value, tuple) else value  # GAN: its own loss first
             if isinstance(value, Tensor) and value.dim():
                 raise TrainingError(
                     f"{self.model.test_loss} has shape {tuple(value.shape)}; validation takes one "

@@ -15,15 +15,17 @@ from ancestral.core.names import listing
 from ancestral.distributions.eager import name_words
 from ancestral.losses import Node
 from ancestral.losses.game import Game
+from ancestral.lowering.function import LossFunction
 from ancestral.models import checkpoint
 from ancestral.models.faults import instead
 from ancestral.models.fit import Fitting, History
+from ancestral.models.inner import with_inner
 from ancestral.models.parameters import check_all_mentioned, check_all_trained
 from ancestral.models.player import Player, check_players, game_of
 from ancestral.models.schedules import Schedule, Schedules
 from ancestral.models.seats import give_optimizers, refuse_both, state_of, take_seats, ways_of
 from ancestral.models.steps import Steps
-from ancestral.models.turn import Given, naming, option, play_together
+from ancestral.models.turn import Given, evaluate, naming, option, play_together
 
 REQUIRES_GRAD = operator.attrgetter("requires_grad")
 
@@ -83,21 +85,22 @@ class Model:
     ) -> None:
         self.compile = compile
         self.order = order
-        if players is not None:
+        is_game = players is not None
+        if is_game:
             refuse_both(loss, distributions)
-            players = check_players(players, order)
-            loss = game_of(players)
+        everyone = check_players(with_inner(loss, players), order)
+        loss = game_of(everyone) if is_game else loss
         ways = ways_of(clip_grad_norm, clip_grad_value, retain_graph, compile, order)
         self._ways = ways
         self._position = 0  # in a round, of the evaluation that comes next in a fit
-        self._turns = take_seats(loss, distributions, players, ways)
+        self._turns = take_seats(loss, distributions, everyone, ways, is_game=is_game)
         self.distributions = self._turns[0].everyone
         for turn in self._turns:
             with naming(turn):
                 check_all_mentioned(turn.objective, turn.modules)
         self.schedules = Schedules(schedules, loss, test_loss) if schedules else None
         self._set(loss, test_loss)
-        give_optimizers(self._turns, players, optimizer, optimizer_params)
+        give_optimizers(self._turns, everyone, optimizer, optimizer_params)
         self._check_updated()
 
     clip_grad_norm = option("clip_grad_norm")
@@ -216,16 +219,17 @@ class Model:
         """
         self._ready()
         given = Given(self._filled(train_x_dict, scalars), generator, noise, batch_n, scalars)
-        if self.round == 1 and not isinstance(self.loss, Game):
+        if len(self._turns) == 1 and not isinstance(self.loss, Game):
             turn = self._turns[0]
-            values: Any = turn.play(self._steps.of(turn), given)
+            value: Any = turn.play(self._steps.of(turn), given)
         else:
-            values = {}
+            values: dict[str, Tensor] = {}
             for i in range(self.round):
                 values |= self._play(i, given)
+            value = values.get("", values)
         if self.schedules is not None:
             self.schedules.tick()
-        return values
+        return value
 
     @property
     def round(self) -> int:
@@ -239,6 +243,12 @@ class Model:
         for module in self._laws:
             if not module.training:
                 module.train()
+
+    def _given(self, batch: Any, options: dict[str, Any]) -> Given:
+        """The arguments of :meth:`train`; words that it does not have are scalars."""
+        own = {k: options[k] for k in Given._fields[1:4] if k in options}
+        scalars = {k: v for k, v in options.items() if k not in own}
+        return Given(self._filled(batch, scalars), **own, scalars=scalars)
 
     def _filled(self, batch: Any, scalars: Mapping[str, Any]) -> Any:
         """A batch with the values of the schedules."""
@@ -255,9 +265,7 @@ class Model:
             The objective of the player who was next, by its name.
         """
         self._ready()
-        options = {k: options.pop(k, None) for k in Given._fields[1:4]} | {"scalars": options}
-        batch = self._filled(batch, options["scalars"])
-        values = self._play(self._position, Given(batch, **options))
+        values = self._play(self._position, self._given(batch, options))
         self._position = (self._position + 1) % self.round
         if self.schedules is not None and not self._position:
             self.schedules.tick()
@@ -282,17 +290,13 @@ class Model:
         Returns:
             A tensor; of players without a ``test_loss`` a dict of their objectives.
         """
-        modes = [(m, m.training) for m in self._state.modules()]
-        try:
-            self._state.eval()
-            with torch.no_grad():
-                value = self._steps.test(self._filled(test_x_dict, options), **options)
-        finally:
-            for module, mode in modes:
-                module.training = mode
+        value = self._evaluate(self._steps.test, test_x_dict, options)
         if isinstance(value, tuple):
             return {turn.name: v for turn, v in zip(self._turns, value, strict=True)}
         return value
+
+    def _evaluate(self, function: LossFunction, batch: Any, options: dict[str, Any]) -> Any:
+        return evaluate(function, self._state, self._filled(batch, options), options)
 
     # -- whole runs -----------------------------------------------------------------------------
     def fit(

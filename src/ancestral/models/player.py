@@ -123,12 +123,11 @@ class Player:
 name_words(Player)
 
 
-def check_players(players: Any, order: str) -> list[Player]:
-    """The players of a model.
+def as_players(players: Any) -> list[Player]:
+    """What ``Model(players=...)`` was given.
 
     Raises:
-        OptionError: If they are none, or two have one name, or the order is none.
-        TrainingError: If two players of one evaluation train one parameter.
+        OptionError: If they are none.
     """
     found = [players] if isinstance(players, Player) else list(players)
     if not found or not all(isinstance(p, Player) for p in found):
@@ -136,6 +135,16 @@ def check_players(players: Any, order: str) -> list[Player]:
             "players=[...] takes Players, e.g. Player('d', maximise=V, over=[d]), got "
             f"{', '.join(type(p).__name__ for p in found) or 'none'}."
         )
+    return found
+
+
+def check_players(found: list[Player], order: str) -> list[Player]:
+    """The players of a model, with those that losses carry.
+
+    Raises:
+        OptionError: If two have one name, or the order is none.
+        TrainingError: If two players of one evaluation train one parameter.
+    """
     names = [p.name for p in found]
     twice = [n for n in names if names.count(n) > 1]
     if twice:

@@ -8,8 +8,9 @@ from torch import nn
 
 from ancestral.core.errors import OptionError, TrainingError
 from ancestral.losses import Node
+from ancestral.models.inner import own_modules
 from ancestral.models.optimizer import make_optimizer
-from ancestral.models.parameters import modules_in, modules_to_train
+from ancestral.models.parameters import modules_in
 from ancestral.models.player import Player, all_modules
 from ancestral.models.turn import Turn, Ways
 from ancestral.runtime.compiled import GRADIENT
@@ -18,20 +19,31 @@ Make = Callable[..., torch.optim.Optimizer] | torch.optim.Optimizer
 
 
 def take_seats(
-    loss: Node, distributions: Any, players: Sequence[Player] | None, ways: Ways
+    loss: Node, distributions: Any, players: Sequence[Player], ways: Ways, *, is_game: bool
 ) -> list[Turn]:
-    """The turns of a model, without optimizers; a loss alone is a game of one player."""
-    if players is None:
-        modules = nn.ModuleList(modules_to_train(loss, distributions))
-        return [Turn("", loss, loss, modules, modules, ways)]
-    everyone = nn.ModuleList(all_modules(players))
-    return [
+    """The turns of a model, without optimizers; a loss alone is its last player's.
+
+    Args:
+        loss: The loss, or the game.
+        distributions: What the loss's own player trains.
+        players: All others.
+        ways: The options that all share.
+        is_game: Whether the players are all.
+    """
+    theirs = all_modules(players)
+    modules = [] if is_game else own_modules(loss, distributions, players)
+    everyone = nn.ModuleList({id(m): m for m in [*theirs, *modules]}.values())
+    turns = [
         Turn(
             p.name, p.objective, p.loss, nn.ModuleList(p.over), everyone, ways,
             steps=p.steps, clip_weights=p.clip_weights,
         )
         for p in players
     ]  # fmt: skip
+    if is_game:
+        return turns
+    own = everyone if not theirs else nn.ModuleList(modules)
+    return [*turns, Turn("", loss, loss, own, everyone, ways)]
 
 
 def refuse_both(loss: Any, distributions: Any) -> None:
@@ -68,7 +80,7 @@ def ways_of(
 
 def give_optimizers(
     turns: Sequence[Turn],
-    players: Sequence[Player] | None,
+    players: Sequence[Player],
     optimizer: Make,
     options: Mapping[str, Any] | None,
 ) -> None:
@@ -85,7 +97,7 @@ def give_optimizers(
                 f"{who}{turn.objective}: no parameter to train: every law in it is fixed."
             )
         make, chosen = optimizer, options
-        if players is not None:
+        if i < len(players):
             player = players[i]
             make = optimizer if player.optimizer is None else player.optimizer
             is_its_own = player.optimizer is not None or player.optimizer_params is not None

@@ -38,6 +38,9 @@ class Steps:
         self.turns, self.test_loss, self.together = turns, test_loss, together
         self.compile = compile
         self._made: dict[Key, LossFunction] = {}
+        data = {t.name: set(inputs(t.loss)) - value_names(t.loss) for t in turns}
+        self._without_rows = {name for name, names in data.items() if not names}
+        self._data = set().union(*data.values())
         for turn in turns:
             turn.look()
         for key in [TOGETHER] if together else [(turn.name,) for turn in turns]:
@@ -93,8 +96,15 @@ class Steps:
         return LossFunction(loss, trained=own, compile=self.compile, weights=trained)
 
     def share(self, turn: Turn, given: Given) -> Given:
-        """What a player needs of noise and scalars; names that nobody knows are left in."""
-        if self.together or len(self.turns) == 1 or not (given.noise or given.scalars):
+        """What a player needs of noise and scalars; names that nobody knows are left in.
+
+        One whose loss reads no data draws as many rows as the batch has that the others read.
+        """
+        if self.together or len(self.turns) == 1:
+            return given
+        if turn.name in self._without_rows and given.batch_n is None:
+            given = given._replace(batch_n=_rows(given.batch, self._data))
+        if not (given.noise or given.scalars):
             return given
         known = {t.name: set(inputs(t.loss)) for t in self.turns}
         scalars = _own(given.scalars, turn.name, known)
@@ -117,3 +127,9 @@ class Steps:
 def _own(given: Mapping[str, Any], name: str, known: Mapping[str, set[str]]) -> dict[str, Any]:
     every = set().union(*known.values())
     return {k: v for k, v in given.items() if k in known[name] or k not in every}
+
+
+def _rows(batch: Mapping[str, Any] | None, names: set[str]) -> int | None:
+    """The rows of a batch's data."""
+    sizes = (len(v) for k, v in (batch or {}).items() if k in names and v.dim())
+    return next(sizes, None)

@@ -230,6 +230,20 @@ def play_together(turns: Sequence[Turn], function: LossFunction, given: Given) -
     return [turn.value(loss) for turn, loss in zip(turns, losses, strict=True)]
 
 
+def evaluate(
+    function: LossFunction, state: nn.Module, batch: Any, options: Mapping[str, Any]
+) -> Any:
+    """The value of a loss in eval mode of all that it computes with, and without gradient."""
+    modes = [(m, m.training) for m in state.modules()]
+    try:
+        state.eval()
+        with torch.no_grad():
+            return function(batch, **options)
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
 @contextmanager
 def naming(turn: Turn) -> Iterator[None]:
     """Errors inside name the player."""

@@ -1,9 +1,20 @@
-"""A game as a saddle point, ``min_g max_d V``, or as the objective of each player."""
+"""A game as a saddle point, ``min_g max_d V``, or as the objective of each player; divergences by a
+discriminator.
+"""
 
 from collections.abc import Sequence
 
+from ancestral.losses.adversarial import Adversarial
 from ancestral.losses.game import MIN, Game
+from ancestral.printing import law
 from ancestral.printing.dialect import TEXT, Dialect
+
+
+def divergence(node: Adversarial, dialect: Dialect, names: law.Names) -> str:
+    """A divergence by a discriminator: ``KL_d[p(x) || q(x)]``."""
+    p, q = (law.whole(d, dialect, names) for d in (node.p, node.q))
+    critic = dialect.name(node.inner.name)
+    return dialect.form("adversarial", symbol=node.symbol, critic=critic, p=p, q=q)
 
 
 def written(node: Game, dialect: Dialect, objectives: Sequence[str]) -> str:

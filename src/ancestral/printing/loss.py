@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ancestral.distributions import Distribution, Sequence
+from ancestral.losses.adversarial import Adversarial
 from ancestral.losses.apply import Apply, Grad, Jvp, Norm
 from ancestral.losses.chain import ClosedForm, LogMeanExp, expand, is_closed, one
 from ancestral.losses.game import Game
@@ -221,6 +222,12 @@ def _unary(node: Unary, c: Context) -> Printed:
     if node.kind == "abs":
         bars = "abs_of_bars" if "|" in inside else "abs"
         return c.dialect.form(bars, inside=inside), ATOM
+    if node.kind == "sigmoid":
+        return c.dialect.form("apply", f=c.dialect.name("sigma"), args=inside), ATOM
+    if node.kind == "logsigmoid":
+        return _unary(Unary("log", Unary("sigmoid", node.arg)), c)
+    if node.kind == "log" and isinstance(node.arg, Unary) and node.arg.kind == "sigmoid":
+        return c.dialect.form("log", density=inside), PREFIX
     return c.dialect.call(node.kind, inside), ATOM
 
 
@@ -385,4 +392,8 @@ RULES: dict[type, Callable[[Any, Context], Printed]] = {
     ClosedForm: _closed,
     LogMeanExp: _log_mean_exp,
     Game: _game,
+    Adversarial: lambda node, c: (
+        game.divergence(node, c.dialect, c.binding(node.q.var, node).names),
+        ATOM,
+    ),
 }

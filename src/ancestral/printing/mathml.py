@@ -141,6 +141,10 @@ MATHML = Dialect(
         "divergence": "<mrow><msub><mi>D</mi><mi>KL</mi></msub>"
         + _fenced("[", f"%(q)s{_operator('‖', '0.22em')}%(p)s", "]")
         + "</mrow>",
+        "adversarial": "<mrow><msubsup><mi>D</mi><mi>%(symbol)s</mi>"
+        "<mrow>%(critic)s</mrow></msubsup>"
+        + _fenced("[", f"%(p)s{_operator('‖', '0.22em')}%(q)s", "]")
+        + "</mrow>",
         "entropy": '<mrow><mi mathvariant="normal">H</mi>'
         + _fenced("[", "%(q)s", "]")
         + "</mrow>",

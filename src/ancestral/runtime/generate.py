@@ -225,6 +225,8 @@ OPERATORS = {
     "exp": "{}.exp()",
     "log": "{}.log()",
     "abs": "{}.abs()",
+    "sigmoid": "{}.sigmoid()",
+    "logsigmoid": "F.logsigmoid({})",
 }
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ancestral.core.axes import Axes, align, fold, lift, sum_event, unfold
@@ -254,6 +255,8 @@ OPS: dict[str, Callable[..., Tensor]] = {
     "exp": torch.exp,
     "log": torch.log,
     "abs": torch.abs,
+    "sigmoid": torch.sigmoid,
+    "logsigmoid": F.logsigmoid,
     "clamp": torch.clamp,
     "min": torch.minimum,
     "max": torch.maximum,
