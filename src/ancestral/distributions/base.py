@@ -343,7 +343,7 @@ class Distribution(nn.Module):
         return iid(self, count, copies)
 
     # -- the Loss API, one floor up -------------------------------------------------------------
-    def log_prob(self, *value: object) -> "LogProb":
+    def log_prob(self, *value: object, mask: str | None = None) -> "LogProb":
         """The log density as a loss: ``log p(x|z)``; for numbers, :meth:`get_log_prob`.
 
         Raises:
@@ -351,7 +351,7 @@ class Distribution(nn.Module):
         """
         from ancestral.losses.prob import LogProb
 
-        return LogProb(eager.without_value(self, "log_prob", value))
+        return LogProb(eager.without_value(self, "log_prob", value), mask)
 
     def prob(self, *value: object) -> "Prob":
         """The density as a loss: ``p(x|z)``.

@@ -159,6 +159,35 @@ def stacked(
     return torch.stack(both[: len(locs)]), torch.stack(both[len(locs) :])
 
 
+Held = Sequence[Tensor | None]
+
+
+def together(
+    locs: Sequence[Any], scales: Sequence[Any], held: Held, absent: float = torch.inf
+) -> tuple[Tensor, Tensor]:
+    """Means and standard deviations, one expert after the other, from values that broadcast.
+
+    Args:
+        locs: Means, each a tensor or a number; one at least is a tensor.
+        scales: Standard deviations, likewise.
+        held: Where each expert is present, or ``None`` if it is everywhere.
+        absent: The standard deviation where it is missing, with the mean 0.
+
+    Returns:
+        Shape ``(experts, *shape)`` each.
+    """
+    every = [*locs, *scales]
+    like = next(v for v in every if isinstance(v, Tensor))
+    for i, value in enumerate(every):
+        if not isinstance(value, Tensor):
+            every[i] = torch.as_tensor(value, dtype=like.dtype, device=like.device)
+        here = held[i % len(locs)]
+        if here is not None:
+            every[i] = torch.where(here, every[i], absent if i >= len(locs) else 0.0)
+    both = torch.broadcast_tensors(*every)
+    return torch.stack(both[: len(locs)]), torch.stack(both[len(locs) :])
+
+
 def _shown(value: Tensor, held: Tensor | None) -> Tensor:
     """A condition with zeros in the rows where its expert is missing."""
     if held is None:
@@ -193,6 +222,22 @@ class OfExperts(Law):
         self.mask, self._every, self._always = mask, tuple(every), tuple(always)
         self._columns, self._width = tuple(range(len(every))), len(every)  # of the mask
         self.experts = nn.ModuleList(f.law for f in (*always, *every))
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its parameters are nothing but those of its experts, combined."""
+        return True
+
+    @property
+    def columns(self) -> list[tuple[Factor, int | None]]:
+        """The experts, each with its column of the mask, if it may be missing."""
+        always: list[tuple[Factor, int | None]] = [(f, None) for f in self._always]
+        return [*always, *zip(self._every, self._columns, strict=True)]
+
+    @property
+    def width(self) -> int:
+        """The number of columns of the mask."""
+        return self._width
 
     def _present(self, conditions: Mapping[str, Tensor]) -> Tensor | None:
         """Which expert is present in which row, or ``None`` if all are."""

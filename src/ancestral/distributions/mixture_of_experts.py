@@ -16,11 +16,13 @@ from ancestral.core.names import listing
 from ancestral.distributions.base import Distribution
 from ancestral.distributions.constraints import Constraint, positive, real
 from ancestral.distributions.experts import (
+    Held,
     OfExperts,
     as_experts,
     conditions_of,
     event_of,
     stacked,
+    together,
     weights_of,
     written,
 )
@@ -160,6 +162,38 @@ class MixtureOfNormal(OfExperts):
             )
         loc, scale = (v.movedim(0, v.dim() - 1 - self._rank) for v in (loc, scale))
         return {"weight_logits": weight.to(loc.dtype), "loc": loc, "scale": scale}
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its parameters are nothing but those of its experts, combined."""
+        return type(self).forward is MixtureOfNormal.forward and self.declared_shape is not None
+
+    @staticmethod
+    def combined(
+        locs: Sequence[Any],
+        scales: Sequence[Any],
+        held: Held,
+        weights: Tensor,
+        event: int,
+    ) -> Params:
+        """The parameters of the mixture, from those of the experts: what a program calls.
+
+        Args:
+            locs: Means, which broadcast.
+            scales: Standard deviations, likewise.
+            held: Where each expert is present, or ``None``.
+            weights: Weights of the experts, of sum 1.
+            event: The number of event axes.
+        """
+        loc, scale = together(locs, scales, held, absent=1.0)
+        weight = weights.log().to(loc.dtype)
+        if any(h is not None for h in held):
+            shape = loc.shape[1 : loc.dim() - event]
+            there = [torch.ones((), dtype=torch.bool) if h is None else h for h in held]
+            rows = [h.reshape(h.shape[: h.dim() - event]).expand(shape) for h in there]
+            weight = torch.where(torch.stack(rows, -1), weight, -torch.inf)
+        loc, scale = (v.movedim(0, v.dim() - 1 - event) for v in (loc, scale))
+        return {"weight_logits": weight, "loc": loc, "scale": scale}
 
     def _of(self, kept: Sequence[int]) -> "MixtureOfNormal":
         if not kept:

@@ -16,12 +16,14 @@ from ancestral.core.errors import ParameterError, VariableError
 from ancestral.distributions.base import Distribution, Factor
 from ancestral.distributions.eager import params_of
 from ancestral.distributions.experts import (
+    Held,
     OfExperts,
     as_experts,
     conditions_of,
     event_of,
     presence,
     stacked,
+    together,
     weights_of,
     written,
 )
@@ -152,6 +154,34 @@ class ProductOfNormal(OfExperts, Normal):
         if weight is not None:
             weight = weight.to(loc.dtype).reshape(-1, *(1,) * (loc.dim() - 1))
         return product_of_normals(loc, scale, 1.0 if weight is None else weight)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its parameters are nothing but those of its experts, combined."""
+        return type(self).forward is ProductOfNormal.forward
+
+    @staticmethod
+    def combined(
+        locs: Sequence[Any],
+        scales: Sequence[Any],
+        held: Held,
+        weights: Tensor | None,
+        event: int,
+    ) -> Params:
+        """The parameters of the product, from those of the experts: what a program calls.
+
+        Args:
+            locs: Means, which broadcast.
+            scales: Standard deviations, likewise.
+            held: Where each expert is present, or ``None``.
+            weights: Exponents of the experts, or ``None``.
+            event: The number of event axes.
+        """
+        loc, scale = together(locs, scales, held)
+        if weights is None:
+            return product_of_normals(loc, scale)
+        weight = weights.to(loc.dtype).reshape(-1, *(1,) * (loc.dim() - 1))
+        return product_of_normals(loc, scale, weight)
 
     def _of(self, kept: Sequence[int]) -> "ProductOfNormal":
         weights = self.weight_modalities

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ancestral.core.errors import DensityError, OptionError, VariableError
-from ancestral.core.names import listing
+from ancestral.core.names import as_names, listing
 from ancestral.distributions import Distribution
 from ancestral.distributions.eager import refuse_density, refuse_sampling
 from ancestral.losses.node import Node
@@ -31,6 +31,11 @@ def _draws(sample_shape: Any) -> int | None:
 class LogProb(Node):
     r"""The log density of a law, :math:`\log p(x|z)`; of a joint law, of all its variables.
 
+    Args:
+        law: The law.
+        mask: The name of a variable S with an entry for each factor of the law: those where it is
+            0 are left out, :math:`\sum_i S_i \log p_i`. What stands there may be NaN.
+
     Raises:
         DensityError: If a factor has no density or a variable is integrated out.
 
@@ -41,8 +46,11 @@ class LogProb(Node):
     """
 
     law: Distribution
+    mask: str | None = None
 
     def __post_init__(self) -> None:
+        if self.mask is not None:
+            as_names([self.mask], "mask")
         refuse_density(_law(self.law, "LogProb"))
         refuse_copies(self.law, "log_prob")
 

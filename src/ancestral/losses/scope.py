@@ -41,7 +41,8 @@ def _mentions(node: Any) -> Mentions:
     if isinstance(node, Value):
         return [(node.name, False)]
     if isinstance(node, (LogProb, Prob)):
-        return _plain([*_valued(node.law), *node.law.cond_var])
+        mask = [node.mask] if isinstance(node, LogProb) and node.mask is not None else []
+        return _plain([*_valued(node.law), *node.law.cond_var, *mask])
     if isinstance(node, Expectation):
         data = [(v, True) for v in given_names(node.law.factors)]
         return [*_plain(node.law.cond_var), *data, *_without(node.body, node.law.var)]

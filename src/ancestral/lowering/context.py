@@ -9,6 +9,7 @@ from ancestral.core.axes import ROW, Axis, union
 from ancestral.core.errors import OptionError
 from ancestral.distributions.base import Factor
 from ancestral.losses.node import Node
+from ancestral.lowering import experts
 from ancestral.lowering.build import NUMBER, OUTPUT, Builder, Flow, Sum
 from ancestral.lowering.draws import Counts, Ledger, Path
 from ancestral.lowering.plates import plates
@@ -109,6 +110,8 @@ class Lowering:
     def params(self, factor: Factor, scope: Scope) -> ir.Register:
         """The register of a factor's parameters; its network runs there."""
         factor = base_of(factor)
+        if experts.has_parts(factor):
+            return experts.params(self, factor, scope)
         conditions = tuple(self.value(c, scope) for c in factor.cond_var)
         plain, move = self.unmoved(conditions)
         if move is not None:  # the network has run on these rows already

@@ -15,7 +15,7 @@ from ancestral.losses.chain import ClosedForm
 from ancestral.losses.node import Constant
 from ancestral.losses.prob import Expectation, LogProb, Prob
 from ancestral.losses.scope import data_names, free
-from ancestral.lowering import sequence
+from ancestral.lowering import experts, sequence
 from ancestral.lowering.build import LOSS, CutPath, Flow, Sum, law_key
 from ancestral.lowering.context import Lowering, Map, Scope, base_of, label
 from ancestral.lowering.draws import Record
@@ -26,10 +26,17 @@ from ancestral.program import instructions as ir
 
 
 def log_prob(lw: Lowering, node: LogProb, scope: Scope) -> Sum:
-    """The sum of the factors' log densities."""
+    """The sum of the factors' log densities, of those that are present."""
     total = Sum()
-    for factor in node.law.factors:
-        total = total.plus(Sum({density(lw, factor, scope): 1.0}))
+    mask = None if node.mask is None else lw.value(node.mask, scope)
+    for i, factor in enumerate(node.law.factors):
+        if mask is None:
+            total = total.plus(Sum({density(lw, factor, scope): 1.0}))
+            continue
+        held = experts.is_present(lw, mask, i, len(node.law.factors), loss_text.text(node))
+        shown = {v: Sum({experts.show(lw, lw.value(v, scope), held): 1.0}) for v in factor.var}
+        term = density(lw, factor, replace(scope, values={**scope.values, **shown}))
+        total = total.plus(Sum({experts.left_out(lw, term, held): 1.0}))
     return total
 
 

@@ -86,8 +86,19 @@ def step(
     return Joint(parts, name=law.name), seen
 
 
-def logs(law: Distribution, dialect: Dialect, names: Names | None) -> list[str]:
-    """The log density of a law, as a sum over time for each sequence in it."""
+def logs(
+    law: Distribution, dialect: Dialect, names: Names | None, mask: str | None = None
+) -> list[str]:
+    """The log density of a law, as a sum over time for each sequence in it; with a mask, as one
+    over its factors, ``S_1 log p(x|z)``.
+    """
+    if mask is not None:
+        spelled, terms = _spelled(mask, dialect, names), []
+        for i, f in enumerate(law.factors):
+            left = dialect.indexed(spelled, str(i + 1))
+            (right,) = logs(Joint((f,), name=f.law.name), dialect, names)
+            terms.append(dialect.form("product", left=left, right=right))
+        return terms
     others = [f for f in law.factors if not isinstance(f.law, Sequence)]
     if len(others) == len(law.factors):
         return [dialect.form("log", density=whole(law, dialect, names))]

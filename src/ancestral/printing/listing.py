@@ -72,6 +72,10 @@ class Names:
                 name = printable(f"θ_{step.out.name}")
                 given = [self.short(r) for r in step.conditions]
                 self._laws[step.out] = printable(program.laws[step.law].name), given
+            elif isinstance(step, ir.Experts):
+                name = printable(f"θ_{step.out.name}")
+                given = [printable(g) for g in step.given]
+                self._laws[step.out] = printable(program.laws[step.law].name), given
             else:
                 count += 1
                 name = f"t{count}"
@@ -88,6 +92,8 @@ class Names:
             self._names[step.out] = name
             if isinstance(step, ir.Number):
                 self._short[step.out] = LINES[ir.Number](step, self)
+            elif isinstance(step, ir.Shown):
+                self._short[step.out] = self.short(step.arg)
             elif isinstance(step, ir.Cut):
                 self._short[step.out] = f"sg[{self.short(step.arg)}]"
 
@@ -191,6 +197,10 @@ LINES: dict[type, Callable[[Any, Names], str]] = {
     ir.Elementwise: _elementwise,
     ir.Linear: _linear,
     ir.Reduce: lambda s, n: f"{s.how} over {printable(s.axis.name)} of {n[s.arg]}",
+    ir.Present: lambda s, n: f"entry {s.column + 1} of {n[s.mask]}",
+    ir.Shown: lambda s, n: f"{n[s.arg]} where {n[s.present]}",
+    ir.LeftOut: lambda s, n: f"{n[s.arg]} where {n[s.present]}, else 0",
+    ir.Experts: lambda s, n: f"parameters of {n.law(s.out, s.var)} from {_list(s.params, n)}",
     ir.Again: _again,
     ir.TakeApart: lambda s, n: (
         f"entries of {n[s.arg]} by a permutation of rows for each (biased)"

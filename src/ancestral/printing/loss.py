@@ -286,10 +286,10 @@ def _planned(node: Planned, c: Context) -> Printed:
 
 
 def _log_prob(node: LogProb, c: Context) -> Printed:
-    out, *others = law.logs(node.law, c.dialect, c.names)
+    out, *others = law.logs(node.law, c.dialect, c.names, node.mask)
     for term in others:
         out = c.dialect.form("plus", left=out, right=term)
-    summed = any(isinstance(f.law, Sequence) for f in node.law.factors)
+    summed = node.mask is not None or any(isinstance(f.law, Sequence) for f in node.law.factors)
     return out, SUM if others else SERIES if summed else PREFIX
 
 

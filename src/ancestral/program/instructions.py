@@ -211,6 +211,44 @@ class Reduce(Step):
 
 
 @dataclass(frozen=True, eq=False)
+class Present(Step):
+    """Whether a modality is present: a column of a mask."""
+
+    mask: Register
+    column: int
+    width: int
+    text: Label
+
+
+@dataclass(frozen=True, eq=False)
+class Shown(Step):
+    """A value with a number in its place where it is missing in every plan."""
+
+    arg: Register
+    present: Register
+
+
+@dataclass(frozen=True, eq=False)
+class LeftOut(Step):
+    """A term that is 0 where its modality is missing."""
+
+    arg: Register
+    present: Register
+
+
+@dataclass(frozen=True, eq=False)
+class Experts(Step):
+    """The parameters of a law that is made from others', some of them missing in some rows."""
+
+    law: int
+    params: tuple[Register, ...]
+    present: tuple[Register | None, ...]
+    var: tuple[str, ...]
+    given: tuple[str, ...]
+    text: Label
+
+
+@dataclass(frozen=True, eq=False)
 class Again(Step):
     """The same rows seen along another axis; or, of an axis with parts, one part of them."""
 

@@ -19,6 +19,12 @@ from ancestral.distributions.network import Parts
 from ancestral.program import instructions as ir
 from ancestral.runtime.derivatives import push, slope
 from ancestral.runtime.drawing import text_of_draw
+from ancestral.runtime.experts import (
+    text_of_experts,
+    text_of_left_out,
+    text_of_present,
+    text_of_shown,
+)
 from ancestral.runtime.operands import NUMBER, Code, Known, NotInlineError, Operand, code
 from ancestral.runtime.rows import text_of_again, text_of_distinct, text_of_take_apart
 from ancestral.runtime.rules import value_event
@@ -358,6 +364,10 @@ RULES: dict[type, Callable[[Writer, Any], None]] = {
     ir.Elementwise: _elementwise,
     ir.Linear: _linear,
     ir.Reduce: _reduce,
+    ir.Present: text_of_present,
+    ir.Shown: text_of_shown,
+    ir.LeftOut: text_of_left_out,
+    ir.Experts: text_of_experts,
     ir.Again: text_of_again,
     ir.Distinct: text_of_distinct,
     ir.TakeApart: text_of_take_apart,

@@ -17,6 +17,7 @@ from ancestral.program import instructions as ir
 from ancestral.program import loops
 from ancestral.runtime.batch import folded, sizes_of, unfolded
 from ancestral.runtime.derivatives import push, slope
+from ancestral.runtime.experts import experts, left_out, present, shown
 from ancestral.runtime.noise import noise_of_draw, noise_of_round
 from ancestral.runtime.rows import again, distinct, take_apart
 from ancestral.runtime.run import ParamSet, Run
@@ -360,6 +361,10 @@ RULES: dict[type, Callable[[Any, Run], Any]] = {
     ir.Elementwise: _elementwise,
     ir.Linear: _linear,
     ir.Reduce: _reduce,
+    ir.Present: present,
+    ir.Shown: shown,
+    ir.LeftOut: left_out,
+    ir.Experts: experts,
     ir.Again: again,
     ir.Distinct: distinct,
     ir.TakeApart: take_apart,

@@ -48,6 +48,9 @@ class Watch:
             self._input(run, step, value)
         elif isinstance(step, ir.Params):
             self._params(run, step, value)
+        elif isinstance(step, ir.Experts):
+            for key in ("loc", "scale"):
+                finite(f"{key} of {step.text}", {**value.rows, **value.fixed}[key])
         elif isinstance(step, ir.Draw):
             finite(f"the draw {step.out.name} from {step.text}", value)
         elif isinstance(step, ir.Density):
@@ -251,6 +254,8 @@ def _leaves_out(run: Run, register: ir.Register, step: ir.Step) -> bool:
     if isinstance(step, ir.Retime):
         return _may_be_missing(run, step.out)
     if isinstance(step, loops.Keep):
+        return register is step.arg
+    if isinstance(step, ir.Shown):
         return register is step.arg
     if not isinstance(step, ir.Params) or register not in step.conditions:
         return False
