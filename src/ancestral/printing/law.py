@@ -138,7 +138,8 @@ def drawn(law: Distribution, dialect: Dialect, names: Names | None = None) -> st
     """A law as what is drawn: its factors, and marginal laws by their names, ``q(z)p(u)``."""
     if not law.integrated:
         return product(law, dialect, names)
-    parts = [part for part in _parts(law.factors) if {v for f in part for v in f.var} & {*law.var}]
+    groups = _parts(law.factors, {*law.integrated})
+    parts = [part for part in groups if {v for f in part for v in f.var} & {*law.var}]
     if len(parts) == 1:
         return whole(law, dialect, names)
     written = []
@@ -149,15 +150,12 @@ def drawn(law: Distribution, dialect: Dialect, names: Names | None = None) -> st
     return "".join(written)
 
 
-def _parts(factors: Iterable[Factor]) -> list[list[Factor]]:
-    """The factors in groups that share no variable that one of them draws, in order."""
+def _parts(factors: Iterable[Factor], hidden: set[str]) -> list[list[Factor]]:
+    """The factors in groups that share no hidden variable, in order."""
     parts: list[list[Factor]] = []
     for f in factors:
-        near = [
-            p
-            for p in parts
-            if any({*f.var} & {*g.cond_var} or {*g.var} & {*f.cond_var} for g in p)
-        ]
+        own = hidden & {*f.var, *f.cond_var}
+        near = [p for p in parts if any(own & {*g.var, *g.cond_var} for g in p)]
         joined = [*(g for p in near for g in p), f]
         at = parts.index(near[0]) if near else len(parts)
         parts = [p for p in parts if p not in near]

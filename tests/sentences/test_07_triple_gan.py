@@ -1,0 +1,121 @@
+"""Sentence 7: Triple-GAN; a classifier and a generator against one discriminator of pairs."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ancestral.distributions import (
+    Bernoulli,
+    Categorical,
+    EmpiricalDistribution,
+    Implicit,
+    Normal,
+)
+from ancestral.losses import E, Enumerate, LeaveOneOut, Score
+from ancestral.models import Model, Player
+from tests.sentences.counting import counted
+
+ALPHA, LABELLED, UNLABELLED = 0.3, 4, 7
+
+
+class Join(nn.Module):
+    """A network of several values side by side."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(inputs, outputs).double()
+
+    def forward(self, *given):
+        return self.layer(torch.cat(given, -1))
+
+
+class World:
+    """p(x,y) labelled rows, p(x_u) unlabelled ones, a classifier C, a generator G."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        self.c_net, self.g_net, self.d_net = Join(2, 3), Join(3 + 2, 2), Join(2 + 3, 1)
+        self.C = Categorical(var=["y_c"], cond_var=["x_u"], net=self.c_net, name="p_c")
+        noise = Normal(loc=0.0, scale=1.0, var=["e"], features_shape=[2], name="p").double()
+        self.G = Implicit(self.g_net, ["x_g"], ["y"], "p_g", noise=noise)
+        d = Bernoulli(var=["r"], cond_var=["x", "y"], net=self.d_net, name="d")
+        self.d = d
+        data, labels = EmpiricalDistribution(["x", "y"]), EmpiricalDistribution(["y"], name="p")
+        p_u = EmpiricalDistribution(["x_u"], name="p")
+        real, fake = (d.log_prob().constant_var({"r": r}) for r in (1, 0))
+        self.V = (
+            E(data, real)
+            + ALPHA * E(self.C * p_u, fake.replace_var(x="x_u", y="y_c"))
+            + (1 - ALPHA) * E(self.G * labels, fake.replace_var(x="x_g"))
+        )
+        self.label = E(data, self.C.replace_var(x_u="x", y_c="y").log_prob())
+        self.batch = {
+            "x": torch.randn(LABELLED, 2).double(),
+            "y": F.one_hot(torch.arange(LABELLED) % 3, 3).double(),
+            "x_u": torch.randn(UNLABELLED, 2).double(),
+        }
+
+    def model(self, choice) -> Model:
+        v = self.V.estimate({self.C: choice})
+        players = [
+            Player("d", maximise=v, over=[self.d]),
+            Player("C,G", minimise=v - self.label, over=[self.C, self.G]),
+        ]
+        return Model(players=players)
+
+
+def test_it_prints_as_one_game():
+    """The classifier's own term stands in it: the discriminator has no part in that."""
+    assert str(World().model(Enumerate()).loss) == (
+        "min_{C,G} max_d E_{p_{data}(x,y)}[log d(r=1|x,y)] + "
+        "0.3 E_{p_c(y_c|x_u)p(x_u)}[log d(r=0|x_u,y_c)] + "
+        "0.7 E_{p_g(x_g|y)p(y)}[log d(r=0|x_g,y)] - E_{p_{data}(x,y)}[log p_c(y|x)]"
+    )
+
+
+def test_passes():
+    """d's turn: d at l, u and l rows. The other turn: the same, and C at the labelled rows too.
+
+    The score of y ~ C(y|x) takes two draws of each row, each the other's baseline.
+    """
+    w = World()
+    model = w.model(Score(LeaveOneOut(), draws=2))
+    rows = [LABELLED, LABELLED, 2 * UNLABELLED]
+    for _ in range(2):
+        with counted(d=w.d_net, c=w.c_net, g=w.g_net) as seen:
+            model.train(w.batch)
+        assert sorted(seen["d"][:3]) == sorted(seen["d"][3:]) == rows
+        assert seen["c"][0] == UNLABELLED
+        assert sorted(seen["c"][1:]) == [LABELLED, UNLABELLED]
+        assert seen["g"] == [LABELLED] * 2
+
+
+def test_gradients_by_hand():
+    """Each player's own, with y summed over: the game's term for d mentions C and G, and no check
+    asks who trains them.
+    """
+    w = World()
+    model = w.model(Enumerate())
+    e = torch.randn(LABELLED, 2).double()
+    x, y, x_u = w.batch["x"], w.batch["y"], w.batch["x_u"]
+
+    def value():
+        total = F.logsigmoid(w.d_net(x, y)).mean()
+        log_c = F.log_softmax(w.c_net(x_u), -1)
+        each = [
+            F.logsigmoid(-w.d_net(x_u, F.one_hot(torch.full((UNLABELLED,), k), 3).double()))[:, 0]
+            for k in range(3)
+        ]
+        total = total + ALPHA * (log_c.exp() * torch.stack(each, -1)).sum(-1).mean()
+        return total + (1 - ALPHA) * F.logsigmoid(-w.d_net(w.g_net(e, y), y)).mean()
+
+    wanted = torch.autograd.grad(-value(), list(w.d_net.parameters()))
+    model.play_next(w.batch, noise={"e": e})
+    for p, g in zip(w.d_net.parameters(), wanted, strict=True):
+        torch.testing.assert_close(p.grad, g, rtol=1e-10, atol=1e-12)
+    label = (F.log_softmax(w.c_net(x), -1) * y).sum(-1).mean()
+    own = [*w.c_net.parameters(), *w.g_net.parameters()]
+    wanted = torch.autograd.grad(value() - label, own)
+    model.play_next(w.batch, noise={"e": e})
+    for p, g in zip(own, wanted, strict=True):
+        torch.testing.assert_close(p.grad, g, rtol=1e-10, atol=1e-12)
