@@ -22,6 +22,7 @@ from ancestral.distributions import (
     TruncatedNormal,
 )
 from ancestral.losses import E
+from ancestral.testing import LAW_CHECKS, check_distribution
 
 f64 = torch.float64
 INF = float("inf")
@@ -193,3 +194,29 @@ def test_an_infinite_end_leaves_the_gradient_finite(which):
     theta = [torch.tensor(v, dtype=f64, requires_grad=True) for v in ([0.3, -0.2], [1.3, 0.9])]
     move = getattr(TruncatedNormal, which)
     assert torch.autograd.gradcheck(lambda m, s: move(*x, m, s, low, high), theta)
+
+
+RATE = torch.tensor([[0.9, 2.0, 3.5], [4.0, 1.2, 7.0]], dtype=torch.float64)
+COUNTS = [
+    {"law": Poisson(rate=RATE), "low": 0.5, "high": 6.5},
+    {"law": Poisson(rate=RATE.flip(0) + 0.5), "low": 0.5, "high": 8.5},
+]
+# ends between two counts have no effect
+ASKED = [check for check in LAW_CHECKS if check != "derivatives of parts"]
+SLOW = {"draws follow the density", "precision and device follow"}  # a search for each quantile
+
+
+@pytest.mark.parametrize(
+    "check", [pytest.param(c, marks=pytest.mark.slow) if c in SLOW else c for c in ASKED]
+)
+def test_counts_keep_the_contract(check):
+    check_distribution(Truncated, COUNTS, only=[check])
+
+
+def test_no_slope_where_nothing_is_left():
+    """Beyond the last count of an interval nothing is left: -inf, not a gradient of NaN."""
+    p = Truncated(Poisson(rate=nn.Parameter(torch.tensor(2.0))), low=1, high=6)
+    values = p.get_log_sf({"x": torch.tensor([3.0, 6.0])})
+    values[0].backward()
+    assert values[1] == -INF
+    assert p.law.rate.grad.isfinite()

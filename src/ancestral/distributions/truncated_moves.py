@@ -122,7 +122,8 @@ class _Interval:
     ) -> None:
         self.moves, self.base = moves, moves.base
         self.own = {k: double(v) for k, v in own.items()}
-        on = next((v.device for v in (lower, upper) if isinstance(v, Tensor)), None)
+        every = (lower, upper, *own.values())  # a number goes where the tensors are
+        on = next((v.device for v in every if isinstance(v, Tensor)), None)
         low, high = torch.broadcast_tensors(
             double(lower).to(device=on), double(upper).to(device=on)
         )
@@ -204,8 +205,11 @@ def _moments(
 
 
 def _log_difference(top: Tensor, rest: Tensor) -> Tensor:
-    r""":math:`\log(e^{top} - e^{rest})`."""
-    return top + log1mexp((top - rest).clamp(min=0.0))
+    r""":math:`\log(e^{top} - e^{rest})`; of nothing it is -inf, with no slope."""
+    gap = top - rest
+    is_left = gap > 0
+    left = torch.where(is_left, top, 0.0) + log1mexp(torch.where(is_left, gap, 1.0))
+    return torch.where(is_left, left, -torch.inf)
 
 
 @functools.cache
