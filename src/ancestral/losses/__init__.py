@@ -1,6 +1,7 @@
 """The Loss API: what is optimised, as frozen mathematics."""
 
 from ancestral.losses.apply import Function, norm, sqnorm
+from ancestral.losses.iterative import IterativeLoss
 from ancestral.losses.node import (
     Constant,
     MaxLoss,
@@ -44,6 +45,7 @@ __all__ = [
     "Function",
     "GradientPenalty",
     "H",
+    "IterativeLoss",
     "KullbackLeibler",
     "LeaveOneOut",
     "LogProb",

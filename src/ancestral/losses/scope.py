@@ -7,6 +7,7 @@ from ancestral.core.errors import VariableError, did_you_mean
 from ancestral.distributions import Distribution
 from ancestral.distributions.rows import given_names
 from ancestral.losses.chain import ClosedForm
+from ancestral.losses.iterative import IterativeLoss
 from ancestral.losses.node import Constant, Let, Node, Value
 from ancestral.losses.prob import (
     CrossEntropy,
@@ -54,6 +55,9 @@ def _mentions(node: Any) -> Mentions:
     if isinstance(node, ClosedForm):
         second = [] if node.p is None else [c for c in node.p.cond_var if c not in node.q.var]
         return _plain([*node.q.cond_var, *second])
+    if isinstance(node, IterativeLoss):
+        given = _plain([*([node.mask] if node.mask else []), *(a for _, a in node.update)])
+        return [*_plain(node.series), *given, *_without(node.step, node.timestep)]
     if isinstance(node, Let):
         bindings = [mention for b in node.bindings for mention in _mentions(b)]
         return [*_without(node.arg, node.names), *bindings]

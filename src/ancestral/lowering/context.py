@@ -14,7 +14,7 @@ from ancestral.lowering.build import NUMBER, OUTPUT, Builder, Flow, Sum
 from ancestral.lowering.draws import Counts, Ledger, Path
 from ancestral.lowering.plates import plates
 from ancestral.lowering.plug_in import is_plug_in
-from ancestral.lowering.times import times
+from ancestral.lowering.times import loop_axes, times
 from ancestral.printing import law as law_text
 from ancestral.printing import loss as loss_text
 from ancestral.printing.dialect import TEXT
@@ -54,7 +54,9 @@ class Lowering:
         self.scalars = scalars
         self.ledger = Ledger(counts)
         self.build = Builder()
-        self.plates = plates(node, scalars)
+        self.loops = loop_axes(node)
+        self.plates = plates(node, scalars, self.loops)
+        self.drawn_as: dict[str, list[ir.Register]] = {}  # the draws of each name
         self.times = times(node)
         # of each chain of steps that was run: what it has drawn
         self.chains: dict[tuple[Any, ...], dict[str, ir.Register]] = {}

@@ -6,9 +6,10 @@ takes the first draw that no conflicting one has.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ancestral.losses.iterative import IterativeLoss
 from ancestral.losses.node import Node
 from ancestral.lowering.rewrite import is_sum
 
@@ -23,6 +24,11 @@ def conflict(a: Path, b: Path) -> bool:
     return True  # one lies inside the other, or they are one
 
 
+def loop_of(path: Path) -> Node | None:
+    """The loss over time in whose steps something stands."""
+    return next((node for node, _ in reversed(path) if isinstance(node, IterativeLoss)), None)
+
+
 @dataclass
 class Record:
     """One draw of a law: what it is a draw of, who uses it, in how many copies it is made."""
@@ -33,6 +39,7 @@ class Record:
     count: int | None
     first: "First"
     users: list[Path] = field(default_factory=list)
+    loop: Node | None = None  # the loss over time in whose steps it is made
 
 
 First = tuple[Any, ...]  # who took a draw first: the variables, and where the expectation stands
@@ -50,12 +57,20 @@ class Ledger:
         self._given = counts
         self.records: list[Record] = []
 
+    def copied(self) -> list[Record]:
+        """The draws so far, as they are now."""
+        return [replace(r, users=list(r.users)) for r in self.records]
+
     def assign(
         self, key: Any, names: tuple[str, ...], path: Path, depth: int, count: int | None
     ) -> Record:
         """The draw that an expectation takes of the law that draws these names."""
         for record in self.records:
-            if record.key != key or any(conflict(path, user) for user in record.users):
+            if (
+                record.key != key
+                or record.loop != loop_of(path)
+                or any(conflict(path, user) for user in record.users)
+            ):
                 continue
             if count is not None and record.count not in (None, count):
                 continue
@@ -67,6 +82,7 @@ class Ledger:
         first = (names, *(i for _, i in path))
         planned = self._given.get(first) if count is None else count
         record = Record(key, len(self.records), depth, planned, first, [path])
+        record.loop = loop_of(path)
         self.records.append(record)
         return record
 

@@ -75,6 +75,8 @@ def expectation(lw: Lowering, node: Expectation, scope: Scope) -> Sum:
     if inner.kind != LOSS:
         inner = Sum({lw.scalar(node.body, inner): 1.0})
     _check_copies(node, inside, inner)
+    for d in drawn:
+        lw.drawn_as.setdefault(d.factor.var[0], []).append(d.value)
     if scope.depth == 0:
         lw.bound.update({d.factor.var[0]: d.value for d in drawn})
     means = [d.axis for d in drawn if d.axis is not None]

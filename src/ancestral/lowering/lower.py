@@ -3,6 +3,7 @@
 from ancestral.losses.apply import Apply, Grad, Jvp, Norm
 from ancestral.losses.chain import ClosedForm, LogMeanExp
 from ancestral.losses.game import Game
+from ancestral.losses.iterative import IterativeLoss
 from ancestral.losses.node import (
     Add,
     Clamp,
@@ -28,6 +29,7 @@ from ancestral.lowering.build import Flow
 from ancestral.lowering.check import check_names
 from ancestral.lowering.context import Lowering, Rules, Scope
 from ancestral.lowering.draws import Counts
+from ancestral.lowering.iterative import iterative
 from ancestral.lowering.rewrite import rewrite
 from ancestral.lowering.scan import pruned
 from ancestral.printing.listing import listing
@@ -58,6 +60,7 @@ RULES: Rules = {
     Prob: laws.prob,
     ClosedForm: laws.closed_form,
     Expectation: laws.expectation,
+    IterativeLoss: iterative,
     Game: game.objectives,
 }
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from ancestral.core.axes import ROW, Axis
 from ancestral.distributions.rows import given_names
+from ancestral.losses.iterative import IterativeLoss
 from ancestral.losses.node import Let, Node, Reduce
 from ancestral.losses.prob import Expectation
 from ancestral.losses.scope import free, inputs
@@ -17,10 +18,13 @@ Seen = Mapping[str, frozenset[str]]  # a name in a term, and the given variables
 Meet = Callable[[frozenset[str]], None]
 
 
-def plates(root: Node, scalars: frozenset[str]) -> dict[str, Axis]:
-    """The row axis of each given variable that is no scalar."""
+def plates(
+    root: Node, scalars: frozenset[str], loops: Mapping[str, Axis] | None = None
+) -> dict[str, Axis]:
+    """The row axis of each given variable that is no scalar; of a series that of its steps."""
+    loops = loops or {}
     names = [n for n in inputs(root) if n not in scalars]
-    parent = {n: n for n in names}
+    parent = {n: n for n in names if n not in loops}
 
     def find(n: str) -> str:
         while parent[n] != n:
@@ -28,15 +32,15 @@ def plates(root: Node, scalars: frozenset[str]) -> dict[str, Axis]:
         return n
 
     def meet(together: frozenset[str]) -> None:
-        first, *rest = sorted(together, key=names.index) or [""]
+        first, *rest = sorted(together & parent.keys(), key=names.index) or [""]
         for n in rest:
             a, b = sorted((find(first), find(n)), key=names.index)
             parent[b] = a
 
     meet(_rows(root, {n: frozenset({n}) for n in names}, frozenset(names), meet))
-    roots = list(dict.fromkeys(find(n) for n in names))
+    roots = list(dict.fromkeys(find(n) for n in parent))
     axes = {r: Axis("n" if i == 0 else f"n{i + 1}", ROW) for i, r in enumerate(roots)}
-    return {n: axes[find(n)] for n in names}
+    return {n: loops[n] if n in loops else axes[find(n)] for n in names}
 
 
 def _rows(node: Node, seen: Seen, given: frozenset[str], meet: Meet) -> frozenset[str]:
@@ -55,6 +59,11 @@ def _rows(node: Node, seen: Seen, given: frozenset[str], meet: Meet) -> frozense
             return every
         meet(every)
         return frozenset()
+    if isinstance(node, IterativeLoss):
+        own = [*node.series, *node.timestep]
+        inside = {**seen, **dict.fromkeys(own, frozenset[str]())}
+        first = _behind((alias for _, alias in node.update), seen)
+        return first | _rows(node.step, inside, given, meet)
     if not node.children:
         return _behind(free(node), seen)
     found = frozenset[str]().union(*(_rows(child, seen, given, meet) for child in node.children))

@@ -27,6 +27,7 @@ from ancestral.program import loops
 
 Body = Mapping[ir.Register, tuple[Hashable, ir.Step]]
 Moved = dict[ir.Register, ir.Register]  # a register of one time, and that of all times
+Registers = dict[str, ir.Register]
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def split(
 def shifted(lw: Lowering, axis: Axis, arg: ir.Register, initial: ir.Register) -> ir.Register:
     """A sequence one step later."""
     axes = union(arg.axes, initial.axes, (axis,))
-    make = partial(loops.Shift, arg=arg, initial=initial)
+    make = partial(loops.Shift, arg=arg, initial=initial, axis=axis)
     return lw.build.emit(("shift", arg, initial), f"{arg.name} before", axes, make)
 
 
@@ -146,7 +147,9 @@ class _Split:
                     flows[r] = flows[r] | behind
 
     def move_flows(self) -> None:
-        """Let what is known of draws of flows be known of them at all times."""
+        """Let what is known of draws, and of those of flows, be known of them at all times."""
+        for name, register in self.lw.noise.items():
+            self.lw.noise[name] = self.moved.get(register, register)
         for (x, fn), (z, log_det) in list(self.lw.drawn.items()):
             if x in self.moved and z in self.moved and log_det in self.moved:
                 pair = self.moved[z], self.moved[log_det]
@@ -217,4 +220,4 @@ def pruned(steps: Sequence[ir.Step], wanted: Iterable[ir.Register]) -> list[ir.S
     return kept[::-1]
 
 
-VIEWS = (ir.Retime, loops.Shift, loops.Initial, loops.Stacked, loops.Keep)
+VIEWS = (ir.Retime, loops.Clock, loops.Shift, loops.Initial, loops.Stacked, loops.Keep)

@@ -17,12 +17,10 @@ from ancestral.distributions.chains import inside
 from ancestral.losses.chain import ClosedForm, fits
 from ancestral.lowering.build import CutPath, Flow, Sum
 from ancestral.lowering.context import Lowering, Scope, base_of, label
-from ancestral.lowering.scan import Carried, shifted, split
+from ancestral.lowering.scan import Carried, Registers, shifted, split
 from ancestral.lowering.times import sequences_of
 from ancestral.program import instructions as ir
 from ancestral.program import loops
-
-Registers = dict[str, ir.Register]
 
 
 @dataclass(frozen=True)
@@ -149,7 +147,7 @@ class Chain:
         carried = [Carried(self.initial(s, axes[s]), inner[s], after[s]) for s in free]
         seen = {series[n]: r for n, r in outside.items() if series[n] is not r}
         moved = split(self.lw, self.axis, body, seen, carried)
-        self.lw.noise.update({name: moved[r] for name, r in draws.items()})
+        self.lw.noise.update({name: moved.get(r, r) for name, r in draws.items()})
         return {v: moved.get(r, r) for v, r in drawn.items()}
 
     def _one_time(self, outside: Registers) -> Registers:
@@ -231,14 +229,10 @@ class Chain:
         if mask is not None:
             register = self.keep(register, mask, 0.0)
         if self.axis not in register.axes:  # no step depends on its time: as many as there are
-            return self.lw.build.register(self._times(register))
+            make = partial(loops.Length, axis=self.axis)
+            count = self.lw.build.emit(("length", self.axis), "T", (), make)
+            return self.lw.build.elementwise("mul", (count, register))
         return self.lw.build.reduce("sum", self.axis, register)
-
-    def _times(self, register: ir.Register) -> Sum:
-        raise ScopeError(
-            f"{self.factor.text}: the terms of its steps do not depend on their time, so that "
-            "nothing says how many there are."
-        )
 
 
 def draw(lw: Lowering, factor: Factor, scope: Scope, how: Drawing) -> Registers:

@@ -6,9 +6,10 @@ Sequences that meet in a law of sequences have one axis of time; others may be o
 from collections.abc import Iterable
 from typing import Any
 
-from ancestral.core.axes import TIME, Axis
+from ancestral.core.axes import ROW, TIME, Axis
 from ancestral.distributions import Sequence
 from ancestral.distributions.base import Factor
+from ancestral.losses.iterative import IterativeLoss
 from ancestral.losses.node import Let, Node, Value
 from ancestral.lowering.check import factors_of
 
@@ -29,6 +30,25 @@ def times(root: Node) -> dict[str, Axis]:
         groups = [g for g in groups if g not in together] + [set(names).union(*together)]
     axes = (Axis("t" if i == 0 else f"t{i + 1}", TIME) for i in range(len(groups)))
     return {name: axis for group, axis in zip(groups, axes, strict=True) for name in group}
+
+
+def loop_axes(root: Any) -> dict[str, Axis]:
+    """The axis of time of each series of a loss over time: it has that of rows where it is read
+    whole, in front of all others.
+    """
+    groups: list[set[str]] = []
+    for names in _series(root):
+        together = [g for g in groups if not g.isdisjoint(names)]
+        groups = [g for g in groups if g not in together] + [set(names).union(*together)]
+    axes = (Axis("t" if i == 0 else f"t{i + 1}", ROW, age=1) for i in range(len(groups)))
+    return {name: axis for group, axis in zip(groups, axes, strict=True) for name in group}
+
+
+def _series(node: Any) -> Iterable[list[str]]:
+    if isinstance(node, IterativeLoss):
+        yield [*node.series, *([] if node.mask is None else [node.mask])]
+    for child in node.children:
+        yield from _series(child)
 
 
 def _meetings(node: Any) -> Iterable[list[str]]:

@@ -18,10 +18,10 @@ def factor(f: Factor, dialect: Dialect, names: Names | None = None) -> str:
     if isinstance(f.law, Sequence):
         names = through(f, dialect, names)
     if f.law.rearranged is None:
-        return _over(name, f.var, _read(f), dialect, names)
+        return over(name, f.var, _read(f), dialect, names)
     spelled = {v: (names or {}).get(v, dialect.name(v)) for v in f.var}
     entry = {**(names or {}), **{v: dialect.indexed(spelled[v], "j") for v in f.var}}
-    inside = _over(name, f.var, f.cond_var, dialect, entry)
+    inside = over(name, f.var, f.cond_var, dialect, entry)
     return dialect.form("product_over", axis=dialect.name("j"), inside=inside)
 
 
@@ -38,7 +38,7 @@ def whole(law: Distribution, dialect: Dialect, names: Names | None = None) -> st
     seen = (entry for found in timed for entry in found.items())
     names = {**before, **{v: text for v, text in seen if text != before.get(v)}}
     read = {c for f in law.factors for c in _read(f)}
-    return _over(name, law.var, [c for c in law.cond_var if c in read], dialect, names)
+    return over(name, law.var, [c for c in law.cond_var if c in read], dialect, names)
 
 
 def product(law: Distribution, dialect: Dialect, names: Names | None = None) -> str:
@@ -114,6 +114,14 @@ def log_of_steps(f: Factor, dialect: Dialect, names: Names | None) -> str:
     return _over_time(f, term, dialect, names, masks=2)
 
 
+def chain_rule(q: Distribution, p: Distribution, dialect: Dialect, names: Names | None) -> str:
+    """The divergence of two sequences as the expectation of a sum over time; else nothing."""
+    if len(q.factors) > 1 or not isinstance(q.factors[0].law, Sequence):
+        return ""
+    body = divergence_of_steps(q.factors[0], p.factors[0], dialect, names)
+    return dialect.form("expectation", law=factor(q.factors[0], dialect, names), body=body)
+
+
 def divergence_of_steps(f: Factor, g: Factor, dialect: Dialect, names: Names | None) -> str:
     """The sum over time of the divergences of steps that exist."""
     (q, of_q), (p, of_p) = step(f, dialect, names), step(g, dialect, names)
@@ -168,9 +176,10 @@ def _name(name: str, dialect: Dialect, *, detached: bool) -> str:
     return dialect.form("detached", name=spelled) if detached else spelled
 
 
-def _over(
+def over(
     name: str, var: Iterable[str], cond: Iterable[str], dialect: Dialect, names: Names | None
 ) -> str:
+    """A law by its name, variables and conditions."""
     names = names or {}
 
     def spell(variables: Iterable[str]) -> str:
@@ -233,7 +242,7 @@ def _atom(atom: Atom, d: Dialect) -> str:
     }
     if atom.each:
         names[atom.each] = d.indexed(d.name(atom.each), "j")
-    body = _over(d.name(atom.name), atom.var, atom.cond_var, d, names)
+    body = over(d.name(atom.name), atom.var, atom.cond_var, d, names)
     if atom.power is not None:
         body = d.form("power", base=body, exponent=_factor(atom.power, d))
     return d.form("product_over", axis=d.name("j"), inside=body) if atom.each else body

@@ -218,6 +218,8 @@ LINES: dict[type, Callable[[Any, Names], str]] = {
     loops.Initial: lambda s, n: f"{s.text}" if s.arg is None else f"{n[s.arg]}, for each row",
     loops.Shift: lambda s, n: f"{n[s.initial]}, then {n[s.arg]} but the last",
     loops.Keep: lambda s, n: f"{n[s.arg]} where {n[s.mask]}, else {number(s.fill)}",
+    loops.Last: lambda s, n: f"the last of {n[s.arg]}",
+    loops.Length: lambda s, n: "how many steps there are",
     loops.Clock: lambda s, n: "0, 1, ... of the steps",
     loops.Scan: _scan,
     loops.Stacked: lambda s, n: f"{n[s.inner]} of all steps",

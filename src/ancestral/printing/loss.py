@@ -11,6 +11,7 @@ from ancestral.losses.adversarial import Adversarial
 from ancestral.losses.apply import Apply, Grad, Jvp, Norm
 from ancestral.losses.chain import ClosedForm, LogMeanExp, expand, is_closed, one
 from ancestral.losses.game import Game
+from ancestral.losses.iterative import IterativeLoss
 from ancestral.losses.node import (
     Add,
     Clamp,
@@ -39,6 +40,7 @@ from ancestral.losses.prob import (
 from ancestral.losses.scope import free
 from ancestral.printing import game, law
 from ancestral.printing.dialect import LATEX, TEXT, Dialect, number
+from ancestral.printing.iterative import iterative
 from ancestral.printing.mathml import MATHML, document
 
 SUM, MINUS, SERIES, QUOTIENT, PRODUCT, PREFIX, POWER, ATOM = range(8)
@@ -324,11 +326,8 @@ def _kl(node: KullbackLeibler, c: Context) -> Printed:
     if not node.analytical:
         return write(expand(node), c)
     names = c.binding(node.q.var, node).names
-    if len(node.q.factors) == 1 and isinstance(node.q.factors[0].law, Sequence):  # chain rule
-        f, g = node.q.factors[0], node.p.factors[0]
-        body = law.divergence_of_steps(f, g, c.dialect, names)
-        drawn = law.factor(f, c.dialect, names)
-        return c.dialect.form("expectation", law=drawn, body=body), ATOM
+    if chained := law.chain_rule(node.q, node.p, c.dialect, names):
+        return chained, ATOM
     q, p = (law.whole(d, c.dialect, names) for d in (node.q, node.p))
     return c.dialect.form("divergence", q=q, p=p), ATOM
 
@@ -391,6 +390,7 @@ RULES: dict[type, Callable[[Any, Context], Printed]] = {
     Entropy: _entropy,
     ClosedForm: _closed,
     LogMeanExp: _log_mean_exp,
+    IterativeLoss: lambda node, c: iterative(node, c, _at, (PREFIX, SERIES, ATOM)),
     Game: _game,
     Adversarial: lambda node, c: (
         game.divergence(node, c.dialect, c.binding(node.q.var, node).names),

@@ -173,6 +173,10 @@ MATHML = Dialect(
             f"<mrow><munderover>{_SUM}<mrow>%(axis)s<mo>=</mo><mn>1</mn></mrow>%(size)s"
             "</munderover>%(inside)s</mrow>"
         ),
+        "sum_before": (
+            f"<mrow><munderover>{_SUM}<mrow>%(axis)s<mo>=</mo><mn>0</mn></mrow>%(last)s"
+            "</munderover>%(inside)s</mrow>"
+        ),
         "mean": "<mfrac><mn>1</mn><mrow>%(size)s</mrow></mfrac>%(sum)s",
         "best": f"<munder>%(sense)s<mrow>%(name)s</mrow></munder>{_SPACE}%(inside)s",
         "turn": f"%(name)s<mo>:</mo>%(sense)s{_SPACE}%(inside)s",

@@ -31,6 +31,22 @@ class Shift(Step):
 
     arg: Register
     initial: Register
+    axis: Axis
+
+
+@dataclass(frozen=True, eq=False)
+class Last(Step):
+    """The value of a sequence at its last time."""
+
+    arg: Register
+    axis: Axis
+
+
+@dataclass(frozen=True, eq=False)
+class Length(Step):
+    """How many steps an axis of time has."""
+
+    axis: Axis
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,6 +4,7 @@ import ast
 from collections.abc import Mapping
 from typing import Any
 
+from ancestral.core.axes import union
 from ancestral.distributions.noise import kinds, named, own_noise, together
 from ancestral.program import instructions as ir
 from ancestral.runtime.operands import Code, Known, Operand
@@ -33,8 +34,8 @@ def _noise(
     """A part of the noise as the next argument of the step; in a loop, that of a round."""
     told = named(step.noise, part)
     noise, name, own = w.run.drawn[told], f"noise{len(w.noise)}", own_noise(law)
-    place = None if step.time is None else len(step.out.axes)
-    axes = step.out.axes if step.time is None else (*step.out.axes, step.time)
+    axes = step.out.axes if step.time is None else union(step.out.axes, (step.time,))
+    place = None if step.time is None else axes.index(step.time)
     event = tuple(noise.shape[len(axes) :])
     sizes = tuple(a if w.known_size(a) is None else w.known_size(a) for a in axes)
     w.noise.append(NoiseOf(told, kind, sizes, event, noise.dtype, noise.device, own, place))
@@ -44,7 +45,7 @@ def _noise(
         found = "".join(f", {k}={literal(v)}" for k, v in params.items())
         w.lines.append(f"{name} = {drawn}(({shape}){found})")
     elif step.time is not None:  # one tensor for all rounds
-        name = w.each("noise_", f"{name}.unbind({len(step.out.axes)})")
+        name = w.each("noise_", f"{name}.unbind({place})")
     return Code(ast.Name(name, ast.Load()), (step.out.axes, event, noise.dtype))
 
 

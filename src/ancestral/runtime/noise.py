@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ancestral.core.axes import union
 from ancestral.distributions.noise import (
     Noise,
     draw_noise,
@@ -52,24 +53,33 @@ def noise_of_round(
 ) -> Noise:
     """The noise of a draw in a loop, in this round; in the first, that of all rounds is drawn."""
     assert step.time is not None
+    place = union(step.out.axes, (step.time,)).index(step.time)
     if own_noise(law) is not None:
-        return _own_noise_of_round(step, run, law, params, rows, span, like)
+        return _own_noise_of_round(step, run, law, params, rows, span, like, place)
     if run.round == 0:
-        noise_of_draw(step, run, law, params, (*rows, *run.sizes((step.time,))), span, like)
+        every = (*rows[:place], *run.sizes((step.time,)), *rows[place:])
+        noise_of_draw(step, run, law, params, every, span, like)
     drawn = {part: run.drawn[named(step.noise, part)] for part in noise_shapes(law.moves, span)}
-    return together({part: noise.select(len(rows), run.round) for part, noise in drawn.items()})
+    return together({part: noise.select(place, run.round) for part, noise in drawn.items()})
 
 
 def _own_noise_of_round(
-    step: ir.Draw, run: Run, law: Any, params: Any, rows: Shape, span: Shape, like: Tensor
+    step: ir.Draw,
+    run: Run,
+    law: Any,
+    params: Any,
+    rows: Shape,
+    span: Shape,
+    like: Tensor,
+    place: int,
 ) -> Tensor:
     """Noise that depends on parameters, which are known in their round."""
     given = run.noise.get(step.noise)
     if given is not None:
         run.drawn[step.noise] = given
-        return given.select(len(rows), run.round)
+        return given.select(place, run.round)
     noise: Tensor = draw_noise(law, params, rows, span, like, run.generator)
     before = run.drawn.get(step.noise) if run.round else None
-    one = noise.unsqueeze(len(rows))
-    run.drawn[step.noise] = one if before is None else torch.cat([before, one], len(rows))
+    one = noise.unsqueeze(place)
+    run.drawn[step.noise] = one if before is None else torch.cat([before, one], place)
     return noise

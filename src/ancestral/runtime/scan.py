@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ancestral.core.axes import align
+from ancestral.core.axes import Axis, align, union
 from ancestral.core.errors import ShapeError
 from ancestral.distributions.chains import present
 from ancestral.program import instructions as ir
@@ -76,16 +76,42 @@ def text_of_initial(w: Writer, step: loops.Initial) -> None:
 
 def shift(step: loops.Shift, run: Run) -> Tensor:
     """The first value, then all but the last of the sequence."""
-    value, dim = run.values[step.arg], len(step.arg.axes) - 1
-    first = run.values[step.initial]
+    value, dim = run.values[step.arg], step.out.axes.index(step.axis)
+    value, first = align(value, step.arg.axes, step.out.axes), run.values[step.initial]
     return torch.cat([first.unsqueeze(dim), value.narrow(dim, 0, value.shape[dim] - 1)], dim)
 
 
 def text_of_shift(w: Writer, step: loops.Shift) -> None:
     """The text of :func:`shift`."""
-    dim, arg, first = len(step.arg.axes) - 1, w.text(step.arg), w.text(step.initial)
+    dim, first = step.out.axes.index(step.axis), w.text(step.initial)
+    arg = w.aligned(w.text(step.arg), step.arg.axes, step.out.axes, w.shape(step.arg))
     before = ", ".join([":"] * dim + [":-1"])
     w.put(step.out, "z", f"torch.cat([{first}.unsqueeze({dim}), {arg}[{before}]], {dim})")
+
+
+def last(step: loops.Last, run: Run) -> Tensor:
+    """The entry at the last time."""
+    value: Tensor = run.values[step.arg]
+    return value.select(step.arg.axes.index(step.axis), -1)
+
+
+def text_of_last(w: Writer, step: loops.Last) -> None:
+    """The text of :func:`last`."""
+    place = step.arg.axes.index(step.axis)
+    w.put(step.out, "t", f"{w.text(step.arg)}.select({place}, -1)")
+
+
+def length(step: loops.Length, run: Run) -> Tensor:
+    """How many steps there are."""
+    like = next((v for v in run.data.values() if v.is_floating_point()), torch.empty(()))
+    return torch.tensor(float(run.sizes((step.axis,))[0]), dtype=like.dtype, device=like.device)
+
+
+def text_of_length(w: Writer, step: loops.Length) -> None:
+    """The text of :func:`length`."""
+    made: Tensor = w.run.values[step.out]
+    told = f"dtype={made.dtype}, device={str(made.device)!r}"
+    w.put(step.out, "t", f"torch.tensor(float({w.size(step.axis)}), {told})")
 
 
 def keep(step: loops.Keep, run: Run) -> Tensor:
@@ -156,7 +182,7 @@ def scan(step: loops.Scan, run: Run, rules: Rules) -> dict[ir.Register, Any]:
         for r, found in kept.items():
             found.append(run.values[r])
     run.round = outer_round
-    return {r: _stacked(found, r) for r, found in kept.items()}
+    return {r: _stacked(found, r, step.axis) for r, found in kept.items()}
 
 
 def _rounds(value: Any, outer: ir.Register, step: loops.Scan) -> list[Any]:
@@ -172,13 +198,14 @@ def _rounds(value: Any, outer: ir.Register, step: loops.Scan) -> list[Any]:
     ]
 
 
-def _stacked(found: list[Any], inner: ir.Register) -> Any:
-    """The results of all rounds with an axis of time, behind all others."""
-    dim, last = len(inner.axes), found[-1]
+def _stacked(found: list[Any], inner: ir.Register, axis: Axis) -> Any:
+    """The results of all rounds with an axis of time."""
+    dim, last = union(inner.axes, (axis,)).index(axis), found[-1]
     if not isinstance(last, ParamSet):
         return torch.stack(found, dim)
     rows = {k: torch.stack([f.rows[k] for f in found], dim) for k in last.rows}
-    return ParamSet(rows, last.fixed, (*last.sizes, len(found)))
+    sizes = (*last.sizes[:dim], len(found), *last.sizes[dim:])
+    return ParamSet(rows, last.fixed, sizes)
 
 
 def stacked(step: loops.Stacked, run: Run) -> Any:
@@ -237,7 +264,8 @@ def _appended(w: Writer, register: ir.Register) -> dict[str, tuple[str, str]]:
 def text_of_stacked(w: Writer, step: loops.Stacked) -> None:
     """The text of :func:`stacked`."""
     lists = w.names[step.scan][step.inner]
-    dim, inner = len(step.inner.axes), w.names[step.inner]
+    inner = w.names[step.inner]
+    dim = next(i for i, a in enumerate(step.out.axes) if a not in step.inner.axes)
     if not isinstance(inner, Names):
         w.put(step.out, "z", f"torch.stack({lists[''][0]}, {dim})")
         return
@@ -250,6 +278,8 @@ MEANINGS: Rules = {
     loops.Initial: initial,
     loops.Shift: shift,
     loops.Keep: keep,
+    loops.Last: last,
+    loops.Length: length,
     loops.Clock: clock,
     loops.Stacked: stacked,
 }
@@ -258,6 +288,8 @@ TEXTS: dict[type, Callable[[Writer, Any], None]] = {
     loops.Initial: text_of_initial,
     loops.Shift: text_of_shift,
     loops.Keep: text_of_keep,
+    loops.Last: text_of_last,
+    loops.Length: text_of_length,
     loops.Clock: text_of_clock,
     loops.Scan: text_of_scan,
     loops.Stacked: text_of_stacked,
