@@ -19,6 +19,8 @@ from ancestral.cli.recall import find_device, place, place_data
 from ancestral.cli.registry import build, check_data, check_model, load_data, resolved
 from ancestral.cli.results import NOT_A_LIKELIHOOD, held_out_results, result_line
 from ancestral.cli.show import indented, readings
+from ancestral.core.errors import OptionError
+from ancestral.core.names import listing
 from ancestral.data import ImageData
 from ancestral.models import Recipe
 from ancestral.report import (
@@ -81,6 +83,7 @@ def train_run(options: Options) -> Path:
     torch.manual_seed(options.seed)
     config = run_config(options, data, device)
     recipe = build(config.model.name, config.model.arguments)
+    check_inputs(recipe, options.model)
     place(recipe, device, dtype)
     folder = create_folder(options.out or Path("runs") / f"{options.model}-{options.data}")
     write_config(config, folder / "config.json")
@@ -109,6 +112,20 @@ def train_run(options: Options) -> Path:
     for name, holds in FILES.items():
         say(f"{os.fspath(folder / name):<{len(str(folder)) + 1 + width}}  {holds}")
     return folder
+
+
+def check_inputs(recipe: Recipe, name: str) -> None:
+    """Raise if a model learns from more than images: the command has nothing else to give it.
+
+    Raises:
+        OptionError: It needs other variables.
+    """
+    needed = [n for n in recipe.model.loss.input_var if n != recipe.observed]
+    if needed:
+        raise OptionError(
+            f"{name} learns from {listing(needed)} too, and this command reads images alone. See "
+            f"how it is trained at the end of its file: python -m ancestral.zoo.{name}"
+        )
 
 
 def run_config(options: Options, data: ImageData, device: torch.device) -> RunConfig:

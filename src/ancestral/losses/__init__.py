@@ -1,5 +1,7 @@
 """The Loss API: what is optimised, as frozen mathematics."""
 
+from typing import Any
+
 from ancestral.losses.apply import Function, norm, sqnorm
 from ancestral.losses.iterative import IterativeLoss
 from ancestral.losses.node import (
@@ -88,7 +90,7 @@ _HIGHER = {
 }
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     """Named objectives and estimators, which live on higher floors."""
     if name in _HIGHER:
         from importlib import import_module
