@@ -130,7 +130,7 @@ class Fitting:
     def _step(self, batch: Batch) -> Any:
         """A step on a batch: of players who play in turn the next one's."""
         model, options = self.model, {"generator": self.generator, **self.scalars}
-        if model.round == 1:
+        if len(model.optimizers) == 1:
             return model.train(batch, **options)
         return model.play_next(batch, **options)
 
