@@ -354,7 +354,7 @@ class Law(Distribution):
     @property
     def masked(self) -> tuple[str, ...]:
         """The conditions that a mask leaves out in single rows, where they may be NaN."""
-        return ()
+        return tuple(getattr(self.net, "masked", ()))
 
     def without(self, names: Sequence[str]) -> "Law":
         """The law that is left when some of its :attr:`optional` conditions are not given.

@@ -1,5 +1,6 @@
 """Floor 1: plain torch blocks; no probability."""
 
+from ancestral.nn.backward import Backward
 from ancestral.nn.mlp import MLP
 
-__all__ = ["MLP"]
+__all__ = ["MLP", "Backward"]
