@@ -59,6 +59,7 @@ from ancestral.distributions.product_of_experts import (
 from ancestral.distributions.relaxed_bernoulli import RelaxedBernoulli
 from ancestral.distributions.relaxed_categorical import ExpRelaxedCategorical, RelaxedCategorical
 from ancestral.distributions.sequence import Sequence
+from ancestral.distributions.simulator import Simulator
 from ancestral.distributions.student_t import StudentT
 from ancestral.distributions.truncated import Truncated
 from ancestral.distributions.truncated_normal import TruncatedNormal
@@ -129,6 +130,7 @@ __all__ = [
     "RelaxedBernoulli",
     "RelaxedCategorical",
     "Sequence",
+    "Simulator",
     "StudentT",
     "TransformedDistribution",
     "Truncated",

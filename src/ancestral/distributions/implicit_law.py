@@ -67,7 +67,7 @@ class Implicit(Joint):
                 "function depends on besides is a condition of its own, cond_var=[...]."
             )
         names = [*noise.var, *as_names(cond_var, "cond_var")]
-        generator = Deterministic([x], names, name, features_shape, net=_InOrder(net))
+        generator = Deterministic([x], names, name, features_shape, net=InOrder(net))
         super().__init__(
             (*generator.factors, *noise.factors), tuple(noise.var), name, (x, *noise.var)
         )
@@ -103,7 +103,7 @@ class _Sum(nn.Module):
         return first + second
 
 
-class _InOrder(nn.Module):
+class InOrder(nn.Module):
     """A network that is given noise and conditions in order, whatever it calls them."""
 
     def __init__(self, net: Callable[..., Tensor]) -> None:
@@ -111,4 +111,5 @@ class _InOrder(nn.Module):
         self.net = net
 
     def forward(self, *given: Any) -> Tensor:
+        """What the network returns."""
         return self.net(*given)

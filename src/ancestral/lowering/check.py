@@ -86,6 +86,13 @@ def _trains(program: Program, source: Any, trained: set[int] | None) -> bool:
 
 def _cut_message(node: Node, program: Program, cut: CutPath) -> str:
     law = program.laws[cut.law]
+    if not law.is_random:
+        return (
+            f"in {loss_text.text(node)}: {cut.draw} is what a program returns, without gradient, "
+            "so the gradient to the parameters behind its conditions would be lost. Write "
+            ".detach() on the law that draws these, or on the law of the program, if none is "
+            "meant; if the program is a differentiable function of noise, make it an Implicit law."
+        )
     choices = ["Score(LeaveOneOut(), draws=4)"]
     if hasattr(law.moves, "values"):
         choices.insert(0, "Enumerate() (exact)")

@@ -179,7 +179,10 @@ def _draw(lw: Lowering, node: Expectation, factor: Factor, scope: Scope, row: Ax
         out = []
         for own, var in zip(law.var, factor.var, strict=True):
             make = partial(ir.Pick, params=params, key=own)
-            register = lw.build.emit(("pick", params, own), var, params.axes, make)
+            flow = lw.build.flow[params]
+            if not law.reparametrised:
+                flow = Flow(cuts=frozenset({_cut_path(lw, law, var, flow)}) | flow.cuts)
+            register = lw.build.emit(("pick", params, own), var, params.axes, make, flow)
             register = lw.build.cut(register) if factor.detached else register
             out.append(Drawn(replace(factor, var=(var,)), register))
         return out

@@ -10,15 +10,31 @@ from ancestral.core.names import listing
 from ancestral.distributions import Distribution
 from ancestral.losses import Function, Node
 from ancestral.losses.apply import Apply, Grad, Jvp
-from ancestral.losses.node import Constant
-from ancestral.lowering.check import laws_of
+from ancestral.losses.node import Constant, Detach
+from ancestral.lowering.check import factors_of, laws_of
 
 Parameters = list[nn.Parameter]
 
 
 def modules_in(*losses: Node) -> list[nn.Module]:
     """The laws, networks of functions and trained numbers that losses mention, each once."""
-    laws = [law for loss in losses for law in laws_of(loss)]
+    return _modules([law for loss in losses for law in laws_of(loss)], losses)
+
+
+def modules_reached(loss: Node) -> list[nn.Module]:
+    """Those of :func:`modules_in` that are mentioned where no written ``.detach()`` cuts them."""
+    loss = _uncut(loss)
+    return _modules([f.law for f in factors_of(loss) if not f.detached], [loss])
+
+
+def _uncut(node: Node) -> Node:
+    """The loss with a number in place of each term whose gradient is cut."""
+    if isinstance(node, Detach):
+        return Constant(0.0)
+    return node.with_children([_uncut(child) for child in node.children])
+
+
+def _modules(laws: Sequence[nn.Module], losses: Sequence[Node]) -> list[nn.Module]:
     nets = [net for loss in losses for net in _networks(loss)]
     numbers = [p for loss in losses for p in _numbers(loss)]
     found = {id(m): m for m in [*laws, *nets]}
@@ -37,7 +53,7 @@ def modules_to_train(loss: Any, given: Sequence[Any] | None) -> list[nn.Module]:
             f"Model(loss=...) takes a loss, e.g. -p.log_prob().mean(), got {type(loss).__name__}."
         )
     if given is None:
-        return modules_in(loss)
+        return modules_reached(loss)
     return [_module(item) for item in several(given)]
 
 
@@ -96,9 +112,11 @@ def owner(modules: nn.ModuleList, name: str) -> str:
 
 
 def check_all_trained(loss: Node, modules: Iterable[nn.Module]) -> None:
-    """Raise if the loss mentions parameters that nobody trains and nobody froze."""
+    """Raise if the loss mentions parameters that nobody trains, nobody froze and no written
+    ``.detach()`` cuts.
+    """
     own = {id(p) for m in modules for p in nn.Module.parameters(m)}
-    for module in modules_in(loss):
+    for module in modules_reached(loss):
         left = [
             n
             for n, p in nn.Module.named_parameters(module)

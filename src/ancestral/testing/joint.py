@@ -33,8 +33,13 @@ def is_product(case: LawCase) -> bool:
 
 
 def _drawn(law: Distribution, inputs: dict[str, Tensor], count: int) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = law.sample(inputs, batch_n=None if inputs else count)
+    found: dict[str, Tensor] = law.sample(inputs, batch_n=_rows(inputs, count))
     return found
+
+
+def _rows(inputs: dict[str, Tensor], count: int) -> int:
+    """The rows of the conditions; as many as that, where there are none."""
+    return len(next(iter(inputs.values()))) if inputs else count
 
 
 def density_is_the_product_of_the_factors(case: LawCase) -> None:
@@ -64,10 +69,10 @@ def draws_are_made_parents_first(case: LawCase) -> None:
     wanted = set(law.var) | set(inputs)
     require(set(found) == wanted, f"a draw has {sorted(found)}, should have {sorted(wanted)}")
     torch.manual_seed(3)
-    values = dict(inputs)
+    values, rows = dict(inputs), _rows(inputs, 7)
     for f in parents_first(law.factors):
         given = {own: values[name] for own, name in zip(f.law.cond_var, f.cond_var, strict=True)}
-        drawn = f.law.sample(given, batch_n=None if given else 7)
+        drawn = f.law.sample(given, batch_n=rows)
         values |= {name: drawn[own] for own, name in zip(f.law.var, f.var, strict=True)}
     for name in law.var:
         same(found[name], values[name], f"the draw of {name}")
