@@ -6,7 +6,7 @@ from torch import nn
 
 from ancestral.core.errors import GradientError, OptionError, ScopeError, TrainingError
 from ancestral.distributions import EmpiricalDistribution, Implicit, Normal
-from ancestral.losses import E, Function, norm, values
+from ancestral.losses import E, Function, norm, sqnorm, values
 from ancestral.models import Model, Player
 from tests.models.games import game
 
@@ -93,6 +93,39 @@ def test_a_shared_parameter_needs_turns():
     with pytest.raises(TrainingError, match="'d' and 'g' train one parameter"):
         Model(players=players, order="together")
     Model(players=players).train({"x": w.x})
+
+
+class TwoHeads(nn.Module):
+    """A trunk with two heads, as a network of each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk, self.a, self.b, self.unused = (nn.Linear(3, 3) for _ in range(4))
+
+    def head(self, name: str) -> nn.Module:
+        return nn.Sequential(self.trunk, getattr(self, name))
+
+
+def test_a_head_that_another_player_uses():
+    """A network of two players, each of whose losses uses one head, is legal; an unused one not."""
+    torch.manual_seed(0)
+    both, data = TwoHeads(), EmpiricalDistribution(["x"])
+    a, b = (Function(both.head(n), name=n) for n in ("a", "b"))
+    x = values("x")
+
+    def players(*over):
+        return [
+            Player("a", minimise=E(data, sqnorm(a(x))), over=over),
+            Player("b", minimise=E(data, sqnorm(b(x))), over=over),
+        ]
+
+    model = Model(players=players(both.trunk, both.a, both.b))
+    before = [p.clone() for p in (both.trunk.weight, both.a.weight, both.b.weight)]
+    model.train({"x": torch.randn(4, 3)})
+    after = (both.trunk.weight, both.a.weight, both.b.weight)
+    assert not any(torch.equal(p, q) for p, q in zip(before, after, strict=True))
+    with pytest.raises(GradientError, match=r"player 'b': .*no gradient reaches"):
+        Model(players=players(both)).train({"x": torch.randn(4, 3)})
 
 
 def test_rows_are_left():

@@ -1,6 +1,6 @@
 """Which parameters a model trains: found in the loss, and checked so that none is forgotten."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -186,14 +186,24 @@ def check_leaves(loss: Node, value: Tensor, given: Iterable[Tensor], known: Para
         open_ += [following for following, _ in node.next_functions]
 
 
-def check_reached(loss: Node, modules: nn.ModuleList) -> None:
-    """Raise if the backward pass has left out a trained parameter of what the loss mentions."""
+def check_reached(loss: Node, modules: nn.ModuleList, excused: Container[int] = ()) -> set[int]:
+    """Raise if the backward pass has left out a trained parameter of what the loss mentions.
+
+    Args:
+        loss: The expression.
+        modules: What is trained.
+        excused: Identities of parameters that another player may reach, who trains them too.
+
+    Returns:
+        Identities of those that it has left out.
+    """
     ours = {id(p) for m in modules if is_mentioned(m, loss) for p in m.parameters()}
-    missed = [
-        n
+    left = {
+        n: id(p)
         for n, p in modules.named_parameters()
         if p.requires_grad and p.grad is None and id(p) in ours
-    ]
+    }
+    missed = [n for n, key in left.items() if key not in excused]
     if missed:
         told = ", ".join(owner(modules, n) for n in missed[:5])
         raise GradientError(
@@ -202,3 +212,4 @@ def check_reached(loss: Node, modules: nn.ModuleList) -> None:
             "value cut by .detach(), argmax or .item(). Use it, or freeze it with "
             "requires_grad_(False)."
         )
+    return set(left.values())

@@ -42,7 +42,7 @@ class Steps:
         self._without_rows = {name for name, names in data.items() if not names}
         self._data = set().union(*data.values())
         for turn in turns:
-            turn.look()
+            turn.look(turns)
         for key in [TOGETHER] if together else [(turn.name,) for turn in turns]:
             self._made[key] = self._make(key)
         if test_loss is not turns[-1].objective and not isinstance(test_loss, Game):

@@ -90,15 +90,20 @@ class Turn:
     probed: bool = False
     others: list[nn.Parameter] = field(default_factory=list)
     averages: list[nn.Module] = field(default_factory=list)
+    unreached: set[int] = field(default_factory=set)
+    partners: list["Turn"] = field(default_factory=list)
 
     @property
     def trained(self) -> list[nn.Parameter]:
         """The parameters that it trains, each once."""
         return [p for p in self.modules.parameters() if p.requires_grad]
 
-    def look(self) -> None:
-        """Find the parameters of other players that its loss mentions."""
+    def look(self, turns: Sequence["Turn"]) -> None:
+        """Find the parameters of other players that its loss mentions, and who trains its own."""
         own = {id(p) for p in self.modules.parameters()}
+        self.partners = [
+            t for t in turns if t is not self and own & {id(p) for p in t.modules.parameters()}
+        ]
         rivals = {id(p) for p in self.everyone.parameters()} - own
         mentioned = (p for m in modules_in(self.loss) for p in m.parameters())
         found = {id(p): p for p in mentioned if p.requires_grad and id(p) in rivals}
@@ -165,7 +170,20 @@ class Turn:
             check_one_process(self.loss, modules_in(self.loss))
         check_leaves(self.loss, loss, given, list(self.everyone.parameters()))
         loss.backward(retain_graph=self.ways.retain_graph)
-        check_reached(self.loss, self.modules)
+        self.reached()
+
+    def reached(self) -> None:
+        """Raise if the first backward pass has left out a parameter that no other player reaches.
+
+        One that several players train may have a part in the loss of one of them only.
+        """
+        excused = {
+            id(p)
+            for partner in self.partners
+            for p in partner.modules.parameters()
+            if not partner.probed or id(p) not in partner.unreached
+        }
+        self.unreached = check_reached(self.loss, self.modules, excused)
         self.probed = True
 
     def update(self) -> None:
@@ -222,8 +240,7 @@ def play_together(turns: Sequence[Turn], function: LossFunction, given: Given) -
                 check_leaves(turn.loss, loss, tensors, list(turn.everyone.parameters()))
             loss.backward(inputs=turn.trained, retain_graph=keep)
             if not turn.probed:
-                check_reached(turn.loss, turn.modules)
-                turn.probed = True
+                turn.reached()
     for turn in turns:
         with naming(turn):
             turn.update()
