@@ -37,6 +37,8 @@ class Distribution(nn.Module):
     marginalised, detached and copied laws are :class:`~ancestral.distributions.joint.Joint`.
     """
 
+    plate: str | None = "rows"  # None: one draw for all rows, a global variable
+
     def __init_subclass__(cls, **options: Any) -> None:
         """Let the constructor say which word is meant where one is misspelt."""
         super().__init_subclass__(**options)
@@ -318,11 +320,7 @@ class Distribution(nn.Module):
         return ema(self, decay, name)
 
     def factorized(self) -> "Law":
-        r"""The product of the marginals of its entries, :math:`\prod_j q(z_j)`, of one variable.
-
-        Its draws are put together from different rows of a batch; see
-        :mod:`ancestral.distributions.factorized`.
-        """
+        r"""The product of its entries' marginals, :math:`\prod_j q(z_j)`, of one variable."""
         from ancestral.distributions.factorized import factorized
 
         return factorized(self)

@@ -50,14 +50,33 @@ def name_words(cls: type) -> None:
     if init is None or (len(known) + 1 < len(words) and not is_open):
         return
 
+    has_plate = hasattr(cls, "domains")  # a law's word, whatever its family takes
+
     @functools.wraps(init)
     def constructor(self: Any, *args: Any, **given: Any) -> None:
+        plate = given.pop("plate", "rows") if has_plate and "plate" not in known else "rows"
         every = [*known, *self.domains] if is_open else known
         unknown = [name for name in given if name not in every]
         refuse_options(type(self).__name__ if is_open else cls.__name__, unknown, every)
         init(self, *args, **given)
+        if plate != "rows":
+            make_global(self, plate)
 
     cls.__init__ = constructor  # type: ignore[misc]
+
+
+def make_global(law: Any, plate: object) -> None:
+    """Let a law have one draw for all rows, as ``plate=None`` says.
+
+    Raises:
+        OptionError: If it is another word.
+    """
+    if plate is not None:
+        raise OptionError(
+            f"{law.prob_text}: plate={plate!r}; give None for a global variable, which has one "
+            "draw for all rows, or leave it out."
+        )
+    vars(law)["plate"] = None
 
 
 def as_count(value: object, option: str) -> int:

@@ -233,4 +233,5 @@ def law_key(law: Law) -> Hashable:
         return id(law)
     bound = {key: law.cond_var.index(name) for key, name in law.bound.items()}
     sources = (*sorted(numbers.items()), *sorted(bound.items()))
-    return (type(law), law.moves, law.name, sources, len(law.cond_var), law.declared_shape)
+    own = (law.name, law.declared_shape, law.plate)
+    return (type(law), law.moves, own, sources, len(law.cond_var))

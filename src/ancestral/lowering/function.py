@@ -17,11 +17,12 @@ from ancestral.core.errors import (
 from ancestral.core.names import listing
 from ancestral.core.rng import Generator
 from ancestral.losses.game import Game
+from ancestral.losses.globals import SIZE
 from ancestral.losses.node import Node
 from ancestral.losses.scope import inputs
 from ancestral.lowering.check import check_gradients
 from ancestral.lowering.game import flows
-from ancestral.lowering.lower import lower_with_flow
+from ancestral.lowering.lower import inputs_of, lower_with_flow
 from ancestral.lowering.plug_in import warn_plug_in
 from ancestral.lowering.rewrite import rewrite
 from ancestral.printing import loss as loss_text
@@ -33,7 +34,7 @@ from ancestral.runtime.run import Run
 from ancestral.runtime.step import Entered, Step
 from ancestral.runtime.watch import Watch
 
-OPTIONS = ("x_dict", "return_dict", "generator", "noise", "batch_n")
+OPTIONS = ("x_dict", "return_dict", "generator", "noise", "batch_n", "data_size")
 
 
 class LossFunction:
@@ -72,13 +73,13 @@ class LossFunction:
         self._parts = loss.objectives if isinstance(loss, Game) else (loss,)
         own = trained if isinstance(trained, Sequence) else [trained] * len(self._parts)
         self._trained: Sequence[set[int] | None] = own
-        self._inputs = inputs(loss)
         self._programs: dict[frozenset[str], tuple[Program, Any]] = {}
         self._steps: dict[Any, Step] = {}  # by the event shapes of inputs
         self._ready: dict[Any, tuple[Step, Entry]] = {}  # by their exact shapes
         self._last: tuple[Step, Entry] | None = None  # of the last call; one word, for threads
         self._checked: set[frozenset[str]] = set()
         self._tree = rewrite(loss)
+        self._inputs = inputs_of(loss, self._tree)
         warn_plug_in(self._tree)
 
     def program(self, scalars: frozenset[str] = frozenset()) -> Program:
@@ -216,6 +217,9 @@ class LossFunction:
                 f"got {type(x_dict).__name__}."
             )
         given = dict(x_dict or {})
+        if "data_size" in scalars and SIZE in self._inputs:
+            scalars = {**scalars, SIZE: scalars["data_size"]}
+            scalars.pop("data_size")
         for name, value in scalars.items():
             if name not in self._inputs:
                 known = [*self._inputs, *OPTIONS]
@@ -226,6 +230,12 @@ class LossFunction:
             given[name] = value
         missing = [n for n in self._inputs if n not in given]
         if missing:
+            if missing == [SIZE] and SIZE not in inputs(self.loss):
+                raise MissingVariableError(
+                    f"{loss_text.text(self.loss)}: beside a global variable a batch stands for the "
+                    f"whole data set, and its number of rows {SIZE} is not known. Give data_size= "
+                    "to Model, or to eval; Model.fit knows it."
+                )
             extra = [k for k in given if k not in self._inputs]
             hints = {did_you_mean(m, extra) for m in missing}
             hint = next((h for h in hints if h.startswith("did you mean")), "")

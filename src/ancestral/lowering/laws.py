@@ -114,7 +114,9 @@ def _bind(
     for name in node.law.integrated:  # drawn, but not seen: the name keeps its outer meaning
         values.pop(name, None)
         values.update({name: scope.values[name]} if name in scope.values else {})
-    rows = {**scope.rows, **{v: seen.of(v) for v in node.law.var}}
+    shared = {v for f in seen.factors if f.law.plate is None for v in f.var}
+    own = {v: frozenset[Axis]() if v in shared else seen.of(v) for v in node.law.var}
+    rows = {**scope.rows, **own}
     inside = scope.below(node, 0)
     inside = replace(inside, values=values, rows=rows, copies=copies, depth=scope.depth + 1)
     return drawn, inside, seen
@@ -286,7 +288,7 @@ def _one_draw(
 ) -> Drawn:
     law, var = factor.law, factor.var[0]
     count = node.draws if node.draws is not None else chosen.draws
-    key = _key(factor, params, chosen, row)
+    key = _key(factor, params, chosen, None if law.plate is None else row)
     record = lw.ledger.assign(key, factor.var, scope.path, scope.depth, count)
     axis, own = _own_axes(factor, record, row)
     base = base_of(factor)
@@ -321,7 +323,9 @@ def _own_axes(factor: Factor, record: Record, row: Axis) -> tuple[Axis | None, s
     if record.count is not None and record.count > 1:
         name = f"draws#{record.depth + 1}" if record.depth else "draws"
         axis = Axis(name, PLAN, record.count, age=record.depth)
-    own = {row} | ({axis} if axis else set())
+    own = {axis} if axis else set[Axis]()
+    if factor.law.plate is not None:  # a global has one draw for all rows
+        own.add(row)
     if factor.copies:
         own.add(Axis(factor.copies[0], COPY, factor.copies[1]))
     return axis, own

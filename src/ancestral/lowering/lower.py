@@ -3,6 +3,7 @@
 from ancestral.losses.apply import Apply, Grad, Jvp, Norm
 from ancestral.losses.chain import ClosedForm, LogMeanExp
 from ancestral.losses.game import Game
+from ancestral.losses.globals import SIZE
 from ancestral.losses.iterative import IterativeLoss
 from ancestral.losses.node import (
     Add,
@@ -23,7 +24,7 @@ from ancestral.losses.node import (
     Value,
 )
 from ancestral.losses.prob import Expectation, LogProb, Prob
-from ancestral.losses.scope import inputs
+from ancestral.losses.scope import free, inputs
 from ancestral.lowering import arithmetic, game, laws
 from ancestral.lowering.build import Flow
 from ancestral.lowering.check import check_names
@@ -70,6 +71,12 @@ def lower(node: Node, scalars: frozenset[str] = frozenset()) -> Program:
     return lower_with_flow(node, scalars)[0]
 
 
+def inputs_of(node: Node, tree: Node) -> tuple[str, ...]:
+    """The given values, with the number of rows of the data set where a global asks for it."""
+    named = inputs(node)
+    return (*named, SIZE) if SIZE in free(tree) and SIZE not in named else named
+
+
 def lower_with_flow(
     node: Node, scalars: frozenset[str] = frozenset(), tree: Node | None = None
 ) -> tuple[Program, Flow, dict[Register, Flow]]:
@@ -82,6 +89,8 @@ def lower_with_flow(
     """
     check_names(node)
     tree = rewrite(node) if tree is None else tree
+    named = inputs_of(node, tree)
+    scalars = scalars | (set(named) - set(inputs(node)))
     counts: Counts = {}
     while True:  # a number of draws may be written to the right of where it takes effect
         lw = Lowering(tree, RULES, scalars, counts)
@@ -94,7 +103,7 @@ def lower_with_flow(
         result=result,
         laws=tuple(lw.build.laws),
         functions=tuple(lw.build.functions),
-        inputs=inputs(node),
+        inputs=named,
         scalars=scalars,
         draws=lw.noise,
         scope=lw.bound,

@@ -53,7 +53,9 @@ def _rows(node: Node, seen: Seen, given: frozenset[str], meet: Meet) -> frozense
         data = frozenset(given_names(node.law.factors)) & given
         kept = conditions | _behind(free(node), seen)
         drawn = conditions | data or kept or _behind(free(node, data=True), seen)
-        inside = {**seen, **dict.fromkeys(node.law.var, drawn)}
+        shared = {v for f in node.law.factors if f.law.plate is None for v in f.var}
+        rows = {v: frozenset() if v in shared else drawn for v in node.law.var}
+        inside = {**seen, **rows}
         every = conditions | data | _rows(node.body, inside, given, meet)
         if kept:
             return every

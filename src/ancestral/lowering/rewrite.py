@@ -11,6 +11,7 @@ from dataclasses import replace
 from ancestral.losses.adversarial import Adversarial
 from ancestral.losses.chain import LogMeanExp, expand
 from ancestral.losses.game import Game
+from ancestral.losses.globals import over_data_set
 from ancestral.losses.node import Add, Constant, Div, Mul, Neg, Node, Pow, Reduce, Sub, Unary
 from ancestral.losses.prob import (
     CrossEntropy,
@@ -34,6 +35,10 @@ def rewrite(node: Node) -> Node:
         for _ in range(int(node.exponent) - 1):
             product = Mul(product, node.base)
         return product
+    if isinstance(node, Reduce):
+        whole = over_data_set(node)
+        if whole is not node:
+            return whole
     if isinstance(node, Unary) and node.kind == "log":
         return _log(node)
     if isinstance(node, Neg) and isinstance(node.arg, Reduce) and is_sum(node.arg.arg):

@@ -92,6 +92,8 @@ class Fitting:
         if self.validation is not None:
             held = self._batches(self.validation, self.model.test_loss, training=False)
         history = History()
+        before = self.model.data_size
+        self.model.data_size = train.rows if before is None else before
         line = ProgressLine(self.progress, epochs, train.rows)
         try:
             for epoch in range(1, epochs + 1):
@@ -102,6 +104,7 @@ class Fitting:
                     callback(self.model, record)
         finally:
             line.close()
+            self.model.data_size = before
         return history
 
     def _epoch(

@@ -24,7 +24,7 @@ from ancestral.models.parameters import check_all_mentioned, check_all_trained
 from ancestral.models.player import Player, check_players, game_of
 from ancestral.models.schedules import Schedule, Schedules
 from ancestral.models.seats import give_optimizers, refuse_both, state_of, take_seats, ways_of
-from ancestral.models.steps import Steps
+from ancestral.models.steps import Steps, with_size
 from ancestral.models.turn import Given, evaluate, naming, option, play_together
 
 REQUIRES_GRAD = operator.attrgetter("requires_grad")
@@ -53,6 +53,7 @@ class Model:
             updates.
         schedules: Values of parameters such as ``Parameter("beta")`` as functions of the number of
             steps (with players: rounds) made before, ``{"beta": lambda step: min(1, step / 500)}``.
+        data_size: N, beside global variables; :meth:`fit` knows that of its data.
 
     Raises:
         TrainingError: If the loss is not one number, or mentions a law that is not trained.
@@ -82,8 +83,9 @@ class Model:
         players: Sequence[Player] | None = None,
         order: str = "in turn",
         schedules: Mapping[str, Schedule] | None = None,
+        data_size: int | None = None,
     ) -> None:
-        self.compile = compile
+        self.compile, self.data_size = compile, data_size
         self.order = order
         is_game = players is not None
         if is_game:
@@ -252,6 +254,7 @@ class Model:
 
     def _filled(self, batch: Any, scalars: Mapping[str, Any]) -> Any:
         """A batch with the values of the schedules."""
+        batch = with_size(batch, self.data_size)
         return batch if self.schedules is None else self.schedules.fill(batch, scalars)
 
     def play_next(self, batch: Mapping[str, Tensor], **options: Any) -> dict[str, Tensor]:

@@ -7,9 +7,12 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
+
 from ancestral.core.errors import PlugInWarning, TrainingError
 from ancestral.losses import Node
 from ancestral.losses.game import MIN, Game
+from ancestral.losses.globals import SIZE
 from ancestral.losses.scope import inputs, value_names
 from ancestral.lowering.function import LossFunction
 from ancestral.models.gradient import check_one_process
@@ -20,6 +23,13 @@ from ancestral.runtime.compiled import GRADIENT
 Key = tuple[str, ...]  # of a player its name
 TEST: Key = ()
 TOGETHER: Key = ("", "together")
+
+
+def with_size(batch: Any, size: int | None) -> Any:
+    """A batch with the number of rows of the data set that it stands for."""
+    if size is None or not (batch is None or isinstance(batch, Mapping)):
+        return batch
+    return {SIZE: torch.tensor(float(size)), **(batch or {})}
 
 
 class Steps:

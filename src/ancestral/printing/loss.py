@@ -11,6 +11,7 @@ from ancestral.losses.adversarial import Adversarial
 from ancestral.losses.apply import Apply, Grad, Jvp, Norm
 from ancestral.losses.chain import ClosedForm, LogMeanExp, expand, is_closed, one
 from ancestral.losses.game import Game
+from ancestral.losses.globals import spread
 from ancestral.losses.iterative import IterativeLoss
 from ancestral.losses.node import (
     Add,
@@ -88,17 +89,17 @@ Printed = tuple[str, int]  # a formula and its precedence
 
 def text(node: Any) -> str:
     """A loss as Unicode text."""
-    return write(node, Context(TEXT))[0]
+    return write(spread(node), Context(TEXT))[0]
 
 
 def latex(node: Any) -> str:
     """A loss in LaTeX."""
-    return write(node, Context(LATEX))[0]
+    return write(spread(node), Context(LATEX))[0]
 
 
 def mathml(node: Any) -> str:
     """A loss in MathML."""
-    return document(write(node, Context(MATHML))[0])
+    return document(write(spread(node), Context(MATHML))[0])
 
 
 def write(node: Any, c: Context) -> Printed:
