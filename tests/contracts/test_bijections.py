@@ -11,10 +11,22 @@ import pkgutil
 import pytest
 import torch
 from mpmath import mp
+from torch import nn
 
 import ancestral.bijections as package
-from ancestral.bijections import Affine, Bijection, Chain, Exp, Sigmoid, Softplus, Tanh
-from ancestral.core.errors import GradientError, OptionError, ParameterError
+from ancestral.bijections import (
+    Affine,
+    AffineCoupling,
+    Bijection,
+    Chain,
+    Exp,
+    Sigmoid,
+    Softplus,
+    Tanh,
+)
+from ancestral.core.errors import GradientError, OptionError, ParameterError, ShapeError
+from ancestral.distributions import Normal, NormalizingFlow
+from ancestral.losses import E
 from ancestral.testing import BIJECTION_CHECKS, BijectionCase, check_bijection
 from tests.oracles import mp_bijections as oracles
 
@@ -152,3 +164,33 @@ def test_a_wrong_sign_is_found():
         AssertionError, match=r"Wrong\(\): log determinant is that of the jacobian"
     ):
         check_bijection(Wrong)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "text"),
+    [
+        (lambda: AffineCoupling(nn.Linear(1, 2), kept=0), OptionError, "kept=0 must be a whole"),
+        (lambda: AffineCoupling(nn.Linear(1, 2))(torch.ones(4, 1)), ShapeError, "none is left"),
+        (lambda: AffineCoupling(nn.Linear(1, 3))(torch.ones(4, 2)), ShapeError, "so 2 numbers"),
+    ],
+)
+def test_mistakes_of_a_coupling_are_named(make, error, text):
+    with pytest.raises(error, match=text):
+        make()
+
+
+def test_a_flow_of_couplings_is_trained_and_has_its_density_with_the_draw():
+    """Each network runs once in E(q, log p - log q): the flow's own draw is not inverted."""
+    torch.manual_seed(0)
+    nets = [nn.Linear(1, 2), nn.Linear(1, 2)]
+    couplings = [AffineCoupling(net, flip=bool(i)) for i, net in enumerate(nets)]
+    base = Normal(var=["z"], cond_var=["x"], net=nn.Linear(3, 4), name="q")
+    q = NormalizingFlow(base, couplings, var=["z"], name="q")
+    prior = Normal(var=["z"], loc=0.0, scale=1.0, features_shape=[2], name="p")
+    loss = -E(q, prior.log_prob() - q.log_prob()).mean()
+    seen = []
+    for net in nets:
+        net.register_forward_hook(lambda *_: seen.append(1))
+    loss.function()({"x": torch.ones(4, 3)}).backward()
+    assert len(seen) == 2
+    assert all(net.weight.grad.abs().sum() > 0 for net in nets)

@@ -30,8 +30,15 @@ TESTS = {
         "tests/distributions",
     ],
     "bijections": ["tests/contracts/test_bijections.py"],
-    "lowering": ["tests/lowering", "tests/models", "tests/errors", "tests/expressions"],
-    "objectives": ["tests/objectives", "tests/models", "tests/zoo"],
+    "lowering": [
+        "tests/lowering",
+        "tests/sentences",
+        "tests/models",
+        "tests/errors",
+        "tests/expressions",
+        "tests/distributions",
+    ],
+    "objectives": ["tests/objectives", "tests/sentences", "tests/models", "tests/zoo"],
 }
 
 
