@@ -225,8 +225,7 @@ def law_key(law: Law) -> Hashable:
     """
     if law.rearranged is not None:
         parts = law.rearranged.factors
-        own = (law_key(f.law) for f in parts)
-        each = ((k, f.var, f.cond_var, f.detached) for k, f in zip(own, parts, strict=True))
+        each = ((law_key(f.law), f.var, f.cond_var, f.detached) for f in parts)
         return (type(law), law.name, tuple(each))
     numbers = law.numbers
     if not law.domains or not law.is_complete or {*numbers, *law.bound} != {*law.given}:
