@@ -174,17 +174,23 @@ def test_copies_pickles_and_files(tmp_path):
 
 
 @pytest.mark.usefixtures("compiler_is_imported")
-@pytest.mark.parametrize("compile", ["eager", "gradient"])
-def test_each_player_has_a_graph_of_its_own(compile, monkeypatch):
-    """Captured rounds equal eager ones; that compilers are right is tested elsewhere."""
+@pytest.mark.parametrize(
+    ("order", "compile"),
+    [("in turn", "eager"), ("in turn", "gradient"), ("together", "eager")],
+)
+def test_each_player_has_a_graph_of_its_own(order, compile, monkeypatch):
+    """Captured rounds equal eager ones; that compilers are right is tested elsewhere.
+
+    Players who play together have one graph, with all their gradients in it.
+    """
     monkeypatch.setattr(compiled, "BACKEND", "eager")
     torch._dynamo.reset()
     found = []
     for choice in (False, compile):
-        model, x = game().model(compile=choice), game().x
+        model, x = game().model(order, compile=choice), game().x
         with torch.random.fork_rng():
             torch.manual_seed(7)
-            found.append([float(v) for _ in range(2) for v in model.train({"x": x}).values()])
+            found.append([float(v) for _ in range(3) for v in model.train({"x": x}).values()])
     assert found[0] == pytest.approx(found[1], rel=1e-9)
     torch._dynamo.reset()
 

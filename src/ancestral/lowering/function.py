@@ -49,7 +49,8 @@ class LossFunction:
             game, a sequence of them, one for each objective.
         compile: Whether ``torch.compile`` makes one graph of the step, from the second call on; or
             the name of its backend; or, with ``weights``, ``"gradient"``.
-        weights: What the gradient is taken in, where it is part of the graph.
+        weights: What the gradient is taken in, where it is part of the graph; of a game, what each
+            player's is.
 
     Example:
         >>> from ancestral.distributions import Normal
@@ -64,12 +65,12 @@ class LossFunction:
         *,
         trained: set[int] | Sequence[set[int]] | None = None,
         compile: bool | str = False,
-        weights: Sequence[Tensor] | None = None,
+        weights: Sequence[Any] | None = None,
     ) -> None:
         check_choice(compile, gradient=weights is not None)
         self.loss: Node = loss
         self._compile = compile
-        self.weights: Sequence[Tensor] = weights or ()
+        self.weights: Sequence[Any] = weights or ()
         self._parts = loss.objectives if isinstance(loss, Game) else (loss,)
         own = trained if isinstance(trained, Sequence) else [trained] * len(self._parts)
         self._trained: Sequence[set[int] | None] = own

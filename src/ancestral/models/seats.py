@@ -60,15 +60,11 @@ def ways_of(
     clip_grad_norm: Any, clip_grad_value: Any, retain_graph: bool, compile: Any, order: str
 ) -> Ways:
     """The options that all players share, checked."""
-    if retain_graph and compile == GRADIENT:
+    if retain_graph and (compile == GRADIENT or (compile and order == "together")):
         raise OptionError(
-            'retain_graph=True with compile="gradient": the gradient is inside the graph, and '
-            "none is left to retain. Write compile=True."
-        )
-    if order == "together" and compile:
-        raise OptionError(
-            f"compile={compile!r} with order='together': the players ask one graph for several "
-            "gradients. Leave compile out, or write order='in turn'."
+            f"retain_graph=True with compile={compile!r}: the gradient is inside the graph, and "
+            "none is left to retain. "
+            + ("Write compile=True." if order == "in turn" else "Leave compile out.")
         )
     return Ways(
         _limit("clip_grad_norm", clip_grad_norm),

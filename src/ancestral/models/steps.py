@@ -90,18 +90,19 @@ class Steps:
         return self._made[key]
 
     def _make(self, key: Key) -> LossFunction:
-        trained = [p for p in self.turns[0].everyone.parameters() if p.requires_grad]
+        trained: Any = [p for p in self.turns[0].everyone.parameters() if p.requires_grad]
         own: Any = {id(p) for p in trained}
         loss = self.test_loss
         if key == TOGETHER:
-            own = [{id(p) for p in turn.trained} for turn in self.turns]
+            trained = [turn.trained for turn in self.turns]
+            own = [set(map(id, mine)) for mine in trained]
             names = tuple(turn.name for turn in self.turns)
             loss = Game(names, (MIN,) * len(names), tuple(turn.loss for turn in self.turns))
         elif key != TEST:
             turn = next(t for t in self.turns if (t.name,) == key)
             loss, trained = turn.loss, turn.trained
             own = {id(p) for p in trained}
-        if self.compile == GRADIENT:
+        if self.compile == GRADIENT or (self.compile and key == TOGETHER):
             check_one_process(loss, modules_in(loss))
         return LossFunction(loss, trained=own, compile=self.compile, weights=trained)
 

@@ -226,25 +226,35 @@ def play_together(turns: Sequence[Turn], function: LossFunction, given: Given) -
     """
     run, watch = function.prepare(*given)
     function.check_gradients(run.program.scalars)
+    run.wants_gradient = all(turn.probed for turn in turns)
+    if turns[0].ways.compile and not run.wants_gradient:
+        run.noise, run.step = run.noise or run.drawn, None  # as in a turn of its own
     for turn in turns:
         clear(turn.optimizer)
     losses = execute(run, watch)
     for turn, loss in zip(turns, losses, strict=True):
         with naming(turn):
             check_value(turn.loss, loss, turn.everyone, run)
-    tensors = (*run.data.values(), *(given.noise or {}).values())
-    for i, (turn, loss) in enumerate(zip(turns, losses, strict=True)):
-        keep = turn.ways.retain_graph or i + 1 < len(turns)  # the players share their graph
-        with naming(turn):
-            if not turn.probed:
-                check_leaves(turn.loss, loss, tensors, list(turn.everyone.parameters()))
-            loss.backward(inputs=turn.trained, retain_graph=keep)
-            if not turn.probed:
-                turn.reached()
+    if run.gradient is not None:
+        receive([w for weights in function.weights for w in weights], run.gradient)
+    else:
+        _backward(turns, losses, (*run.data.values(), *(given.noise or {}).values()))
     for turn in turns:
         with naming(turn):
             turn.update()
     return [turn.value(loss) for turn, loss in zip(turns, losses, strict=True)]
+
+
+def _backward(turns: Sequence[Turn], losses: Sequence[Tensor], given: Sequence[Tensor]) -> None:
+    """The gradient of each player, in its own parameters; the first time they are looked at."""
+    for i, (turn, loss) in enumerate(zip(turns, losses, strict=True)):
+        keep = turn.ways.retain_graph or i + 1 < len(turns)  # the players share their graph
+        with naming(turn):
+            if not turn.probed:
+                check_leaves(turn.loss, loss, given, list(turn.everyone.parameters()))
+            loss.backward(inputs=turn.trained, retain_graph=keep)
+            if not turn.probed:
+                turn.reached()
 
 
 def evaluate(

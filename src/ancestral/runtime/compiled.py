@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ancestral.core.display import logger
 from ancestral.core.errors import OptionError
-from ancestral.runtime.source import loss_and_gradient
+from ancestral.runtime.source import loss_and_gradient, losses_and_gradients
 
 GRADIENT = "gradient"
 BACKEND = "inductor"  # torch's default
@@ -57,21 +57,26 @@ class Compiled:
         function: The step.
         rows: For each argument the dimensions that follow the batch.
         backend: The backend of ``torch.compile``.
-        weights: What the gradient is taken in, if it is to be part of a graph.
+        weights: What the gradient is taken in, if it is to be part of a graph; of a game, what
+            each player's is.
     """
 
     def __init__(
         self,
-        function: Callable[..., Tensor],
+        function: Callable[..., Any],
         rows: Sequence[tuple[int, ...]],
         backend: str = BACKEND,
-        weights: Sequence[Tensor] = (),
+        weights: Sequence[Any] = (),
     ) -> None:
         self._eager = function
-        self._weights = tuple(weights)
+        self.is_game = bool(weights) and not isinstance(weights[0], Tensor)
+        groups = tuple(map(tuple, weights)) if self.is_game else ()
+        self._weights = tuple(w for g in groups for w in g) if groups else tuple(weights)
         self._no_hooks = [(None, None)] * len(self._weights)
         self._value = _Graph(function, rows, backend)
-        both = loss_and_gradient(function, self._weights)
+        both: Any = loss_and_gradient(function, self._weights)
+        if groups:
+            both = losses_and_gradients(function, groups)
         self._both = _Graph(both, rows, backend, needs_switch=True)
         self._told = self.gave_up = False
         self._seen = 0
@@ -81,21 +86,22 @@ class Compiled:
         """The value of the step, which ``.backward()`` may follow."""
         return self._run(self._value, args)  # type: ignore[no-any-return]
 
-    def with_gradient(self, *args: Any) -> tuple[Tensor, Gradient | None]:
-        """The value and its gradient in the weights, ``None`` where a weight has no part in it.
+    def with_gradient(self, *args: Any) -> tuple[Any, Gradient | None]:
+        """The value and its gradient in the weights, ``None`` where a weight has no part in it; of
+        a game the values, and the gradients of all players one after the other.
 
         Each part of the gradient has memory of its own, laid out as its weight is. There is no
         gradient beside the value if only ``.backward()`` can give it: where the compiler fails, a
         hook of a weight waits for it, or an argument wants one too.
         """
-        if list(map(HOOKS, self._weights)) != self._no_hooks and self._has_hooks():
+        hooked = list(map(HOOKS, self._weights)) != self._no_hooks and self._has_hooks()
+        if hooked:
             self._tell("the loss alone, since a parameter has a hook that backward() calls")
-            return self(*args), None
-        for a in args:
-            if isinstance(a, Tensor) and a.requires_grad:
-                return self(*args), None
+        if hooked or any(isinstance(a, Tensor) and a.requires_grad for a in args):
+            # the players of a game differentiate one graph in turn, which no compiled one allows
+            return (self._eager if self.is_game else self)(*args), None
         found = self._run(self._both, args)
-        if not isinstance(found, tuple):
+        if self.gave_up:
             return found, None
         value, gradient = found
         if self._both.traces != self._seen:

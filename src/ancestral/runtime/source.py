@@ -69,6 +69,29 @@ def make(loss, weights):
 """
 
 
+WITH_GRADIENTS = """\
+def make(losses, groups):
+    def losses_and_gradients(*args):
+        values, found = losses(*args), ()
+        for i, weights in enumerate(groups):
+            keep = i + 1 < len(groups)
+            found += torch.autograd.grad(
+                values[i], weights, retain_graph=keep, allow_unused=True
+            )
+        return tuple(v.detach() for v in values), found
+    return losses_and_gradients
+"""
+
+
+def losses_and_gradients(
+    losses: Callable[..., Any], groups: tuple[tuple[Tensor, ...], ...]
+) -> Any:
+    """A function that returns a game's values and the gradient of each in its player's weights,
+    one after the other.
+    """
+    return made(WITH_GRADIENTS, (losses, groups))
+
+
 def loss_and_gradient(loss: Callable[..., Tensor], weights: tuple[Tensor, ...]) -> Any:
     """A function that returns a step's value and its gradient in weights.
 

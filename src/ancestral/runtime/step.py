@@ -24,23 +24,23 @@ class Step:
         run: A run of the program that the interpreter has made on such inputs.
         compile: Whether ``torch.compile`` makes one graph of it, or the name of its backend;
             ``"gradient"`` makes one of it and its gradient.
-        weights: What that gradient is taken in.
+        weights: What that gradient is taken in; of a game, what each player's is, whose gradients
+            are in the graph always.
     """
 
-    def __init__(
-        self, run: Run, compile: bool | str = False, weights: Sequence[Tensor] = ()
-    ) -> None:
+    def __init__(self, run: Run, compile: bool | str = False, weights: Sequence[Any] = ()) -> None:
         self.program = run.program
         self.source: Source = generate(run)
         self.function: Callable[..., Tensor] = self.source.compile()
-        self._with_gradient = None
+        self._with_gradient: Any = None
         if compile:
             self._refuse_own_noise()
             is_named = isinstance(compile, str) and compile != compiled.GRADIENT
             backend = str(compile) if is_named else compiled.BACKEND
             made = compiled.Compiled(self.function, self._row_dims(run), backend, weights)
             self.function = made
-            self._with_gradient = made.with_gradient if compile == compiled.GRADIENT else None
+            if compile == compiled.GRADIENT or made.is_game:
+                self._with_gradient = made.with_gradient
         carriers = {
             axis: (step.var, i)
             for step in run.program.steps
@@ -107,7 +107,7 @@ class Step:
                 return False
         return not any(self._hooks)
 
-    def __call__(self, run: Run) -> Tensor:
+    def __call__(self, run: Run) -> Any:
         """The value; the noise that was used is left in the run.
 
         If the run asks for the gradient and it is part of the graph, it is left there too, and
