@@ -15,7 +15,7 @@ Params = dict[str, Tensor]
 
 NOISE = {
     "normal": "normal",
-    "laplace": "uniform",
+    "laplace": "laplace",
     "bernoulli": "uniform",
     "onehot": "gumbel",
     "index": "gumbel",
@@ -29,6 +29,8 @@ def base_noise(kind: str, shape: tuple[int, ...], generator: torch.Generator) ->
     if kind == "normal":
         return torch.randn(shape, dtype=torch.float64, generator=generator)
     u = 0.02 + 0.96 * torch.rand(shape, dtype=torch.float64, generator=generator)
+    if kind == "laplace":
+        return (0.5 - u).sign() * torch.log1p(-2 * (u - 0.5).abs())
     return u if kind == "uniform" else -torch.log(-torch.log(u))
 
 
@@ -48,8 +50,7 @@ def draw(family: str, noise: Tensor, p: Params) -> tuple[Tensor, float]:
     if family == "normal":
         return p["loc"] + p["scale"] * noise, math.inf
     if family == "laplace":
-        side = (noise - 0.5).sign()
-        return p["loc"] - p["scale"] * side * torch.log1p(-2 * (noise - 0.5).abs()), math.inf
+        return p["loc"] + p["scale"] * noise, math.inf
     if family == "bernoulli":
         gap = 1 / (1 + torch.exp(-_log_odds(p))) - noise
         return (gap > 0).double(), float(gap.detach().abs().min())
