@@ -61,6 +61,7 @@ from ancestral.distributions.relaxed_categorical import ExpRelaxedCategorical, R
 from ancestral.distributions.sequence import Sequence
 from ancestral.distributions.simulator import Simulator
 from ancestral.distributions.student_t import StudentT
+from ancestral.distributions.take import Take
 from ancestral.distributions.truncated import Truncated
 from ancestral.distributions.truncated_normal import TruncatedNormal
 from ancestral.distributions.uniform import Uniform
@@ -132,6 +133,7 @@ __all__ = [
     "Sequence",
     "Simulator",
     "StudentT",
+    "Take",
     "TransformedDistribution",
     "Truncated",
     "TruncatedNormal",

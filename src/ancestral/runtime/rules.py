@@ -75,7 +75,8 @@ def _params(step: ir.Params, run: Run) -> ParamSet:
     rank = max(ranks.values(), default=0)
     rows: dict[str, Tensor] = {}
     for key, v in free.items():
-        if ranks[key] < rank or v.dim() == 0 or (rank == 1 and v.shape[0] not in (1, batch)):
+        widest = rank if law.is_random else ranks[key]  # variables of a function are its own
+        if ranks[key] < widest or v.dim() == 0 or (widest == 1 and v.shape[0] not in (1, batch)):
             fixed[key] = v  # follows the event alone, as in torch's broadcasting
         elif v.shape[0] in (1, batch):
             v = v.expand(batch, *v.shape[1:]) if v.shape[0] != batch else v
