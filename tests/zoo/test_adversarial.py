@@ -1,5 +1,8 @@
 """The zoo's adversarial models: their papers' equations, and tiny runs that beat a constant."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -68,3 +71,16 @@ def test_factor_vae_beats_independent_pixels(seed):
     found = bound(elbo, data.test, laws=(recipe.generative, recipe.posterior))
     assert found.mean > baseline + 2.0
     assert len(history["d"]) == 25  # what the discriminator reached, epoch by epoch
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["gan", "wgan_gp", "factor_vae"])
+def test_it_runs_alone(name):
+    done = subprocess.run(
+        [sys.executable, "-m", f"ancestral.zoo.{name}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 2

@@ -71,11 +71,11 @@ def wgan_gp(
 if __name__ == "__main__":
     import sys
 
-    from ancestral.data.points import grid
+    from ancestral.data.points import ring
 
-    recipe = wgan_gp()
+    recipe = wgan_gp(penalty=1.0, steps=3, lr=2e-3)
     sys.stdout.write(f"{recipe.objective}\n")
-    recipe.model.fit({"x": grid(20_000)}, epochs=60, batch_size=256)
+    recipe.model.fit({"x": ring(20_000)}, epochs=20, batch_size=256)
     x = recipe.generative.sample(batch_n=1000)["x_f"]
-    modes = x.round().clamp(-2, 2).unique(dim=0)
-    sys.stdout.write(f"modes with a draw near them: {len(modes)} of 25\n")
+    off = (x.norm(dim=1) - 2).abs().mean()
+    sys.stdout.write(f"mean distance of a draw from the circle: {off:.2f}, of the data 0.16\n")
