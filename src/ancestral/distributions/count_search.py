@@ -60,6 +60,8 @@ def first_count(
     ways = torch.arange(1, WAYS, dtype=rank.dtype, device=rank.device)
     ways = ways.reshape(-1, *(1,) * rank.dim()) / WAYS
     for _ in range(CUTS):
+        if _is_found(low, high):
+            break
         cuts = (low + (high - low) * ways).floor()
         log_cdf, log_sf = tails(cuts)
         # ranks above a half by what they leave, which has more digits there
@@ -68,3 +70,15 @@ def first_count(
         low = torch.where(reached, low, cuts.clamp(min=-1.0)).amax(0).maximum(low)
         high = torch.where(reached, cuts, high).amin(0)
     return torch.where(rank >= 1.0, torch.inf, torch.where(rank <= 0.0, 0.0, high))
+
+
+def _is_found(low: Tensor, high: Tensor) -> bool:
+    """Whether one count is left everywhere; not asked where that would wait for a device, or where
+    values cannot be looked at: in a graph and inside of vmap.
+    """
+    if torch.compiler.is_compiling() or low.device.type != "cpu":
+        return False
+    try:
+        return bool((high - low <= 1.0).all())
+    except RuntimeError:
+        return False
