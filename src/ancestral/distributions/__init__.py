@@ -9,6 +9,7 @@ from ancestral.distributions.categorical import Categorical
 from ancestral.distributions.cauchy import Cauchy
 from ancestral.distributions.conditional_normal import ConditionalNormal
 from ancestral.distributions.continuous_bernoulli import ContinuousBernoulli
+from ancestral.distributions.coupling import Coupling, OTCoupling
 from ancestral.distributions.custom_prob import CustomProb
 from ancestral.distributions.deterministic import Deterministic
 from ancestral.distributions.dirichlet import Dirichlet
@@ -85,6 +86,7 @@ __all__ = [
     "ConditionalNormal",
     "ContinuousBernoulli",
     "CustomProb",
+    "Coupling",
     "Deterministic",
     "Dirichlet",
     "DirichletMultinomial",
@@ -124,6 +126,7 @@ __all__ = [
     "Normal",
     "NormalMixture",
     "NormalizingFlow",
+    "OTCoupling",
     "OrderedLogistic",
     "Poisson",
     "PowerSpherical",

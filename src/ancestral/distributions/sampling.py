@@ -72,8 +72,9 @@ def sample(
             values.update(given_rows(factor, factors, inputs))
             continue
         if factor.law.rearranged is not None:
-            values[factor.var[0]] = _rearranged(factor, values, options)
-            wide.update(factor.var)
+            found, is_wide = _rearranged(factor, values, options)
+            values.update(found)
+            wide.update(is_wide)
             continue
         values.update(sample_factor(factor, values, wide, options))
         wide.update(factor.var)
@@ -100,16 +101,37 @@ def _with_rows(
     return options
 
 
-def _rearranged(factor: "Factor", values: Mapping[str, Tensor], options: SampleOptions) -> Tensor:
-    """A draw that is put together from the rows of draws of another law."""
-    inner = factor.law.rearranged
+def _rearranged(
+    factor: "Factor", values: Mapping[str, Tensor], options: SampleOptions
+) -> tuple[dict[str, Tensor], list[str]]:
+    """Draws that are put together from the rows of draws of another law, and which are wide."""
+    law, inner = factor.law, factor.law.rearranged
     assert inner is not None
-    given = dict(zip(factor.law.cond_var, (values[c] for c in factor.cond_var), strict=True))
-    drawn = sample(inner, {**values, **given}, options, return_all=False)[inner.var[0]]
-    rows = len(options.sample_shape)
-    u = uniform(blank((drawn.shape[rows],), drawn), options.generator)
-    out = taken_apart(drawn, u, rows, drawn.dim() - rows - 1)
-    return out if options.reparam else out.detach()
+    given = dict(zip(law.cond_var, (values[c] for c in factor.cond_var), strict=True))
+    drawn = sample(inner, {**values, **given}, options, return_all=False)
+    if not options.reparam:
+        drawn = {v: value.detach() for v, value in drawn.items()}
+    names = dict(zip(law.var, factor.var, strict=True))
+    random = {v for f in inner.factors if f.law.is_random and not f.law.is_data for v in f.var}
+    lead = {v: len(options.sample_shape) if v in random else 0 for v in law.var}
+    couple = getattr(law, "couple", None)
+    if couple is not None:
+        first = law.var[0]
+        wide = max(lead.values())
+        shape = options.sample_shape[:wide]
+        a, b = (
+            drawn[v] if lead[v] or not wide else drawn[v].expand(*shape, *drawn[v].shape)
+            for v in law.var
+        )
+        flat = [v.flatten(0, wide - 1) if wide else v[None] for v in (a, b)]
+        matched = torch.stack([couple(x, y) for x, y in zip(*flat, strict=True)])
+        drawn[first], lead[first] = matched.reshape(a.shape), wide
+    else:
+        (var,) = law.var
+        value = drawn[var]
+        u = uniform(blank((value.shape[lead[var]],), value), options.generator)
+        drawn[var] = taken_apart(value, u, lead[var], value.dim() - lead[var] - 1)
+    return {names[v]: drawn[v] for v in law.var}, [names[v] for v in law.var if lead[v]]
 
 
 def sample_factor(

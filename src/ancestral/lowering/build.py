@@ -226,7 +226,7 @@ def law_key(law: Law) -> Hashable:
     if law.rearranged is not None:
         parts = law.rearranged.factors
         each = ((law_key(f.law), f.var, f.cond_var, f.detached) for f in parts)
-        return (type(law), law.name, tuple(each))
+        return (type(law), law.name, getattr(law, "match", None), tuple(each))
     numbers = law.numbers
     if not law.domains or not law.is_complete or {*numbers, *law.bound} != {*law.given}:
         return id(law)

@@ -175,7 +175,7 @@ def _draw(lw: Lowering, node: Expectation, factor: Factor, scope: Scope, row: Ax
     if isinstance(law, Sequence):
         return _sequence(lw, node, factor, scope, row)
     if law.rearranged is not None:
-        return [_rearranged(lw, node, factor, scope, row)]
+        return _rearranged(lw, node, factor, scope, row)
     params = lw.params(factor, scope)
     if not law.is_random:
         out = []
@@ -194,8 +194,10 @@ def _draw(lw: Lowering, node: Expectation, factor: Factor, scope: Scope, row: Ax
     return [_one_draw(lw, node, factor, params, chosen, scope, row)]
 
 
-def _rearranged(lw: Lowering, node: Expectation, factor: Factor, scope: Scope, row: Axis) -> Drawn:
-    """The register of a variable whose entries are taken from draws of another law."""
+def _rearranged(
+    lw: Lowering, node: Expectation, factor: Factor, scope: Scope, row: Axis
+) -> list[Drawn]:
+    """The registers of variables that are put together from rows of draws of another law."""
     law, inner = factor.law, factor.law.rearranged
     assert inner is not None
     names = zip(law.cond_var, factor.cond_var, strict=True)
@@ -204,7 +206,22 @@ def _rearranged(lw: Lowering, node: Expectation, factor: Factor, scope: Scope, r
     inside = _bind(
         lw, Expectation(inner, Constant(0.0), draws=node.draws), scope, row, keep=False
     )[1]
-    arg = lw.build.register(inside.values[inner.var[0]])
+    args = tuple(lw.build.register(inside.values[v]) for v in law.var)
+    couple, arg = getattr(law, "couple", None), args[0]
+    if couple is not None:
+        slot = lw.build.function_slot(Map(couple))
+        if any(r.axes != (row,) for r in args):
+            raise OptionError(
+                f"{loss_text.text(node)}: a coupling matches the rows of one draw of a batch. "
+                "Leave out sample_shape= and copies."
+            )
+        call = partial(ir.Call, fn=slot, args=args, text=lw.label(factor, scope))
+        matched = lw.build.emit(("coupled", args, slot), factor.var[0], (row,), call)
+        found = zip(factor.var, (matched, args[1]), strict=True)
+        return [
+            Drawn(replace(factor, var=(v,)), lw.build.cut(r) if factor.detached else r)
+            for v, r in found
+        ]
     if row not in arg.axes:
         raise OptionError(
             f"{loss_text.text(node)}: the draws of {inner.prob_text} have no rows to take entries "
@@ -216,7 +233,7 @@ def _rearranged(lw: Lowering, node: Expectation, factor: Factor, scope: Scope, r
     make = partial(ir.TakeApart, arg=arg, noise=noise, row=row, permuted=permuted)
     value = lw.build.emit(key, factor.var[0], arg.axes, make)
     lw.noise[noise] = value
-    return Drawn(factor, lw.build.cut(value) if factor.detached else value)
+    return [Drawn(factor, lw.build.cut(value) if factor.detached else value)]
 
 
 def _choice(lw: Lowering, node: Expectation, factor: Factor, scope: Scope) -> Estimator:

@@ -17,7 +17,7 @@ def factor(f: Factor, dialect: Dialect, names: Names | None = None) -> str:
     name = _name(f.law.name, dialect, detached=f.detached)
     if isinstance(f.law, Sequence):
         names = through(f, dialect, names)
-    if f.law.rearranged is None:
+    if f.law.rearranged is None or len(f.var) > 1:
         return over(name, f.var, _read(f), dialect, names)
     spelled = {v: (names or {}).get(v, dialect.name(v)) for v in f.var}
     entry = {**(names or {}), **{v: dialect.indexed(spelled[v], "j") for v in f.var}}
