@@ -30,8 +30,7 @@ class Transition(nn.Module):
         super().__init__()
         self.gate, self.proposal = MLP(latent, latent, (hidden,)), MLP(latent, latent, (hidden,))
         self.linear, self.scale = nn.Linear(latent, latent), nn.Linear(latent, latent)
-        with torch.no_grad():
-            self.linear.weight.copy_(torch.eye(latent))
+        nn.init.eye_(self.linear.weight)
 
     def forward(self, z_prev: Tensor) -> dict[str, Tensor]:
         """Mean and standard deviation, shape ``(rows, latent)``."""
