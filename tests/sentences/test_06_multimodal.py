@@ -16,6 +16,7 @@ from ancestral.distributions import (
     ProductOfNormal,
 )
 from ancestral.losses import KL, E, Enumerate, H
+from ancestral.models import Model
 from tests.lowering.reading import twice
 from tests.sentences.counting import agrees, counted, draws, passes
 
@@ -224,3 +225,26 @@ def test_the_product_is_the_exact_posterior_of_linear_views():
         value, own = torch.cat([x[i], y[i]])[keep], cov[keep][:, keep]
         law = torch.distributions.MultivariateNormal(torch.zeros(len(keep)).double(), own)
         assert found[i].item() == pytest.approx(law.log_prob(value).item(), abs=1e-12)
+
+
+def test_a_first_batch_without_a_modality_is_no_mistake(laws):
+    """The gradient of its networks is zero, and not none: a model goes on."""
+    model = Model(-laws.bound().mean(), distributions=[laws.q_x, laws.q_y, laws.p_x, laws.p_y])
+    before = [w.clone() for w in laws.nets["q_y"].parameters()]
+    batch = {"x": laws.batch["x"], "y": torch.full((ROWS, 3), math.nan).double()}
+    mask = torch.tensor([[1.0, 0.0]]).double().expand(ROWS, 2)
+    assert model.train({**batch, "S": mask}).isfinite()
+    after = laws.nets["q_y"].parameters()
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert model.train({**laws.batch, "S": torch.ones(ROWS, 2).double()}).isfinite()
+
+
+def test_a_subset_may_be_drawn_for_each_row(laws):
+    """The mean over drawn subsets is that of the enumerated ones."""
+    drawn = E(laws.p_s, laws.bound()).mean().function()
+    exact = laws.mvae().mean().function()
+    torch.manual_seed(0)
+    with torch.no_grad():
+        gap = torch.stack([drawn(laws.batch) - exact(laws.batch) for _ in range(400)])
+    error = float(gap.std()) / 20
+    assert abs(float(gap.mean())) < 5 * error < 1.5
