@@ -112,8 +112,8 @@ def test_the_order_of_arguments_is_that_of_pixyz(cls, first):
     common = ["optimizer", "optimizer_params", "clip_grad_norm", "clip_grad_value"]
     ours, models = inspect.signature(cls).parameters, inspect.signature(Model).parameters
     assert list(ours)[: len(first) + 4] == [*first, *common]
-    own = {"loss", "test_loss", "distributions", "players", "order", "schedules"}
-    rest = [n for n in models if n not in own]
+    own = ("loss", "test_loss", "distributions")
+    rest = [n for n, w in models.items() if n not in own and w.kind is not w.KEYWORD_ONLY]
     assert list(ours) == [*first, *rest]
     assert all(ours[n].default == models[n].default for n in rest)
 
