@@ -190,6 +190,29 @@ def test_several_draws_and_copies():
     torch.testing.assert_close(twice(bound, batch, noise=noise), expected)
 
 
+@pytest.mark.parametrize("likelihood", ["whole", "steps", "both"])
+def test_any_length_where_no_data_tells_it_and_where_functions_see_all_of_it(likelihood):
+    """A function of whole sequences along draws, and one whose steps only a network makes."""
+    u = Deterministic(var=["u"], cond_var=["x"], net=lambda x: x.cumsum(1), name="f")
+    sums = Deterministic(var=["s"], cond_var=["z"], net=lambda z: z.cumsum(1), name="g")
+    of_all = Sequence(Normal(var=["y"], cond_var=["s"], loc="s", scale=1.0), series=["s"])
+    of_each = Sequence(Normal(var=["x"], cond_var=["z"], loc="z", scale=1.0), series=["z"])
+    terms = {"whole": of_all.log_prob(), "steps": of_each.log_prob()}
+    terms["both"] = terms["whole"] + terms["steps"]
+    body = terms[likelihood]
+    function = E(u, E(walk() * sums, body, sample_shape=[3])).function()
+    for steps in (4, 4, 7, 7, 2):
+        x, y = torch.randn(2, ROWS, steps, D).double()
+        eps = torch.randn(3, ROWS, steps, D).double()
+        z = (x.cumsum(1) + eps).cumsum(2)
+        parts = {"whole": (z.cumsum(2), y), "steps": (z, x)}
+        wanted = [parts[k] for k in (parts if likelihood == "both" else [likelihood])]
+        logs = [torch.distributions.Normal(m, 1.0).log_prob(v).sum((-1, -2)) for m, v in wanted]
+        given = {"x": x, "y": y} if likelihood != "steps" else {"x": x}
+        found = function(given, noise={"z": eps})
+        torch.testing.assert_close(found, sum(logs).mean(0))
+
+
 def test_a_step_may_be_a_flow():
     """A log-normal walk: the density at its own draw needs no inverse."""
     base = Normal(var=["z"], cond_var=["z_prev"], name="q", scale=0.5,

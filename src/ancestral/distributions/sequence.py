@@ -57,7 +57,7 @@ class Sequence(Law):
         OptionError: If the step is no law that can be chained.
 
     Example:
-        >>> from ancestral.distributions import Normal
+        >>> from ancestral.distributions import Normal, Sequence
         >>> step = Normal(var=["z"], cond_var=["z_prev"], loc="z_prev", scale=1.0)
         >>> walk = Sequence(step, carry={"z": "z_prev"})
         >>> walk.sample(batch_n=4, length=10)["z"].shape

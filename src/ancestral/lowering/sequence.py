@@ -242,7 +242,8 @@ def draw(lw: Lowering, factor: Factor, scope: Scope, how: Drawing) -> Registers:
         ScopeError: If no data says how many steps there are.
     """
     chain = Chain(lw, factor, scope)
-    if not any(lw.times.get(n) == chain.axis for n in lw.plates):
+    known = {chain.outer[n] for n in (*chain.law.series, *chain.law.carried)} - {*factor.var}
+    if not known and not any(lw.times.get(n) == chain.axis for n in lw.plates):
         raise ScopeError(
             f"{factor.text}: nothing that is given says how long its sequences are. Give it a "
             "series or a mask from the data; law.sample(length=...) draws without."

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ancestral.core.axes import Axes, Axis
+from ancestral.core.axes import TIME, Axes, Axis
 from ancestral.program import instructions as ir
 from ancestral.runtime.fold import fold
 from ancestral.runtime.inline import Inliner
@@ -135,6 +135,8 @@ class Writer:
         """The size of an axis that does not follow the batch: copies, draws, values of a table."""
         if axis.size is not None:
             return axis.size
+        if axis.kind == TIME and self._carrier(axis) is None:  # the text is for this length
+            return self.run.rows[axis]
         for step in self.program.steps:
             if isinstance(step, ir.Table) and axis in step.out.axes:
                 rows: int = self.run.values[step.out].shape[0]
@@ -171,7 +173,7 @@ class Writer:
         for step in self.program.steps:
             if isinstance(step, ir.Retime) and step.arg in given and axis in step.out.axes:
                 return f"{self.text(step.arg)}.shape[{step.out.axes.index(axis)}]"
-        for i, noise in enumerate(self.noise):
+        for i, noise in enumerate(self.noise if axis.kind != TIME else ()):
             if axis in noise.axes and noise.own is None:
                 return f"noise{i}.shape[{noise.axes.index(axis)}]"
         return None
