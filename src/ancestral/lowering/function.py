@@ -26,6 +26,7 @@ from ancestral.lowering.lower import inputs_of, lower_with_flow
 from ancestral.lowering.plug_in import warn_plug_in
 from ancestral.lowering.rewrite import rewrite
 from ancestral.printing import loss as loss_text
+from ancestral.program import loops
 from ancestral.program.instructions import Program
 from ancestral.runtime.compiled import check_choice
 from ancestral.runtime.entry import Entry
@@ -183,7 +184,7 @@ class LossFunction:
             run.step = ready[0]
         else:
             flat = frozenset(n for n, v in data.items() if v.dim() == 0)
-            timed = self.program(flat).timed  # these are of any length
+            timed = loops.timed(self.program(flat))  # these are of any length
             shapes = (v.shape[1 + (n in timed) :] for n, v in data.items())
             kinds = ((v.dim(), v.dtype, v.device) for v in data.values())
             kind = (flat, tuple(shapes), tuple(kinds))

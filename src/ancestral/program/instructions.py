@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ancestral.core.axes import TIME, Axes, Axis
+from ancestral.core.axes import Axes, Axis
 from ancestral.distributions import Law
 
 
@@ -365,32 +365,6 @@ class Program:
         return self.reading(self)
 
     __repr__ = __str__
-
-    @property
-    def timed(self) -> frozenset[str]:
-        """The given variables whose axis behind the rows is time, of any length: none, if there
-        are sequences whose length no given variable tells before the program runs.
-        """
-        given = {s.out: s.var for s in self.steps if isinstance(s, Input)}
-        seen = [s for s in self.steps if isinstance(s, Retime) and s.arg in given]
-        if self.times - {a for s in seen for a in s.out.axes} or self._has_wide_sequences():
-            return frozenset()
-        return frozenset(given[s.arg] for s in seen)
-
-    def _has_wide_sequences(self) -> bool:
-        """Whether a function sees whole sequences along more axes than the rows: the text unfolds
-        its batch with their length.
-        """
-        views = [s for s in self.steps if isinstance(s, Retime)]
-        sides = (min(s.arg, s.out, key=lambda r: len(r.axes)) for s in views)
-        wide = {r for r in sides if len(r.axes) > 1}
-        others = (s for s in self.steps if not isinstance(s, Retime))
-        return any(s.out in wide or not wide.isdisjoint(s.operands) for s in others)
-
-    @property
-    def times(self) -> frozenset[Axis]:
-        """The axes of time."""
-        return frozenset(a for s in self.steps for a in s.out.axes if a.kind == TIME)
 
     def is_current(self) -> bool:
         """Whether the laws that are one still have equal constants."""

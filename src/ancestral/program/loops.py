@@ -8,8 +8,8 @@ stands in a loop, :class:`Scan`.
 
 from dataclasses import dataclass
 
-from ancestral.core.axes import Axis
-from ancestral.program.instructions import Label, Register, Step
+from ancestral.core.axes import TIME, Axis
+from ancestral.program.instructions import Input, Label, Program, Register, Retime, Step
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,3 +127,26 @@ class Stacked(Step):
     def operands(self) -> tuple[Register, ...]:
         """The loop; the other register is one of its own."""
         return (self.scan,)
+
+
+def timed(program: Program) -> frozenset[str]:
+    """The given variables whose axis behind the rows is time, of any length: none, if there are
+    sequences whose length no given variable tells before the program runs.
+    """
+    given = {s.out: s.var for s in program.steps if isinstance(s, Input)}
+    seen = [s for s in program.steps if isinstance(s, Retime) and s.arg in given]
+    times = {a for s in program.steps for a in s.out.axes if a.kind == TIME}
+    if times - {a for s in seen for a in s.out.axes} or _has_wide_sequences(program):
+        return frozenset()
+    return frozenset(given[s.arg] for s in seen)
+
+
+def _has_wide_sequences(program: Program) -> bool:
+    """Whether a function sees whole sequences along more axes than the rows: the text unfolds its
+    batch with their length.
+    """
+    views = [s for s in program.steps if isinstance(s, Retime)]
+    sides = (min(s.arg, s.out, key=lambda r: len(r.axes)) for s in views)
+    wide = {r for r in sides if len(r.axes) > 1}
+    others = (s for s in program.steps if not isinstance(s, Retime))
+    return any(s.out in wide or not wide.isdisjoint(s.operands) for s in others)

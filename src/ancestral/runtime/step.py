@@ -10,6 +10,7 @@ from torch import Tensor
 from ancestral.core.errors import OptionError
 from ancestral.core.rng import NOISE, Generator
 from ancestral.program import instructions as ir
+from ancestral.program import loops
 from ancestral.runtime import compiled
 from ancestral.runtime.entry import Entry, EntryText
 from ancestral.runtime.generate import generate
@@ -79,7 +80,7 @@ class Step:
     def _row_dims(self, run: Run) -> list[tuple[int, ...]]:
         """For each argument the dimensions that follow the batch."""
         given = {s.var: s.out.axes for s in run.program.steps if isinstance(s, ir.Input)}
-        timed = run.program.timed
+        timed = loops.timed(run.program)
         inputs = [tuple(range(len(given[n]) + (n in timed))) for n in self.source.inputs]
         noise = [
             tuple(i for i, a in enumerate(n.axes) if not isinstance(a, int))
