@@ -31,6 +31,7 @@ from ancestral.lowering.check import check_names
 from ancestral.lowering.context import Lowering, Rules, Scope
 from ancestral.lowering.draws import Counts
 from ancestral.lowering.iterative import iterative
+from ancestral.lowering.primal import one_pass
 from ancestral.lowering.rewrite import rewrite
 from ancestral.lowering.scan import pruned
 from ancestral.printing.listing import listing
@@ -99,7 +100,7 @@ def lower_with_flow(
             break
         counts = lw.ledger.counts
     program = Program(
-        steps=tuple(pruned(lw.build.steps, [result, *lw.bound.values()])),
+        steps=one_pass(pruned(lw.build.steps, [result, *lw.bound.values()])),
         result=result,
         laws=tuple(lw.build.laws),
         functions=tuple(lw.build.functions),

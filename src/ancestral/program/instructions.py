@@ -158,10 +158,11 @@ class Transform(Step):
 
 @dataclass(frozen=True, eq=False)
 class Part(Step):
-    """One of a pair: the value (0), or the log-determinant (1)."""
+    """One of a pair: the value (0); the log-determinant, or the derivative (1)."""
 
     pair: Register
     index: int
+    called: tuple[str, str] = ("value", "log|det|")
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,6 +183,11 @@ class Push(Step):
     args: tuple[Register, ...]
     along: tuple[Register, ...]
     text: Label
+
+
+@dataclass(frozen=True, eq=False)
+class PushBoth(Push):
+    """The pair of a function's value at a point and its derivative there, by one pass."""
 
 
 @dataclass(frozen=True, eq=False)

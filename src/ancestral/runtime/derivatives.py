@@ -51,8 +51,10 @@ def slope(f: Callable[..., Tensor], args: Sequence[Tensor], wrt: int) -> Tensor:
     return out
 
 
-def push(f: Callable[..., Tensor], args: Sequence[Tensor], along: Sequence[Tensor]) -> Tensor:
-    r"""The derivative :math:`\partial f(x)\,v` of a function along a direction.
+def push(
+    f: Callable[..., Tensor], args: Sequence[Tensor], along: Sequence[Tensor]
+) -> tuple[Tensor, Tensor]:
+    r"""A function's value :math:`f(x)` and derivative :math:`\partial f(x)\,v` along a direction.
 
     Args:
         f: The function.
@@ -60,13 +62,13 @@ def push(f: Callable[..., Tensor], args: Sequence[Tensor], along: Sequence[Tenso
         along: The direction :math:`v`, tensors of the same shapes.
 
     Returns:
-        A tensor of the shape of ``f(*args)``.
+        Two tensors of the shape of ``f(*args)``.
     """
     if not torch.compiler.is_compiling():
-        forward: Tensor = torch.func.jvp(f, tuple(args), tuple(along))[1]
-        return forward
+        jvp: Any = torch.func.jvp  # its annotation knows the call that returns three things too
+        value, tangent = jvp(f, tuple(args), tuple(along))
+        return value, tangent
     vjp: Any = torch.func.vjp  # its annotation knows only the call that returns three things
     y, pull_back = vjp(f, *args)
     _, twice = vjp(lambda u: pull_back(u), torch.zeros_like(y))
-    out: Tensor = twice(tuple(along))[0]
-    return out
+    return y, twice(tuple(along))[0]

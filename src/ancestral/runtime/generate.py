@@ -222,7 +222,13 @@ def _push(w: Writer, step: ir.Push) -> None:
             )
     f, name = w.bind("f", w.program.functions[step.fn].net), w.bind("push", push)
     text = f"{name}({f}, ({', '.join(args)},), ({', '.join(along)},))"
-    w.put(step.out, "t", w.unfolded(text, step.out.axes, w.shape(step.out)))
+    if not isinstance(step, ir.PushBoth):
+        w.put(step.out, "t", w.unfolded(f"{text}[1]", step.out.axes, w.shape(step.out)))
+        return
+    both = w.fresh("t"), w.fresh("t")
+    w.lines.append(f"{', '.join(both)} = {text}")
+    shape = tuple(w.run.values[step.out][0].shape[len(step.out.axes) :])
+    w.names[step.out] = tuple(w.unfolded(t, step.out.axes, shape) for t in both)
 
 
 OPERATORS = {
@@ -361,6 +367,7 @@ RULES: dict[type, Callable[[Writer, Any], None]] = {
     ir.Part: text_of_part,
     ir.Slope: _slope,
     ir.Push: _push,
+    ir.PushBoth: _push,
     ir.Elementwise: _elementwise,
     ir.Linear: _linear,
     ir.Reduce: _reduce,

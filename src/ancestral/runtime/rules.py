@@ -228,6 +228,10 @@ def _slope(step: ir.Slope, run: Run) -> Tensor:
 
 
 def _push(step: ir.Push, run: Run) -> Tensor:
+    return _push_both(step, run)[1]
+
+
+def _push_both(step: ir.Push, run: Run) -> tuple[Tensor, Tensor]:
     every, sizes = folded((*step.args, *step.along), step.out.axes, run)
     args = every[: len(step.args)]
     along = [  # a number stands for a constant direction
@@ -236,10 +240,10 @@ def _push(step: ir.Push, run: Run) -> Tensor:
     ]
     net = run.program.functions[step.fn].net
     try:
-        out = push(net, args, along)
+        value, slope_of_it = push(net, args, along)
     except RuntimeError as error:
         raise failed(step.text, [r.name for r in step.args], args, error) from error
-    return unfolded(step, out, sizes)
+    return unfolded(step, value, sizes), unfolded(step, slope_of_it, sizes)
 
 
 def _applied(step: ir.Call | ir.Slope, run: Run, args: list[Tensor]) -> Tensor:
@@ -359,6 +363,7 @@ RULES: dict[type, Callable[[Any, Run], Any]] = {
     ir.Part: part,
     ir.Slope: _slope,
     ir.Push: _push,
+    ir.PushBoth: _push_both,
     ir.Elementwise: _elementwise,
     ir.Linear: _linear,
     ir.Reduce: _reduce,
