@@ -50,8 +50,9 @@ class EntryText:
             x = self.inputs[name] = f"x{len(self.inputs)}"
             shape, dtype, device = self.bind(value.shape, value.dtype, value.device)
             self.terms += [f"{x}.shape == {shape}", f"{x}.dtype is {dtype}"]
-            self.terms += [f"{x}.device == {device}"]
-        self.terms.append(f"batch_n == {batch_n!r}")
+            if x == "x0":  # where one has moved, all have, or torch refuses the step
+                self.terms.append(f"{x}.device == {device}")
+        self.terms.append("batch_n is None" if batch_n is None else f"batch_n == {batch_n!r}")
 
     def keep(self, owner: Mapping[str, Any], key: str, thing: Any) -> None:
         """What an owner has under a key is this thing."""
