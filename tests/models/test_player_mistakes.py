@@ -188,3 +188,18 @@ def test_objectives_that_are_no_saddle_point():
     )
     assert r"f: \; \min \; \mathbb{E}" in model.loss.latex()
     assert "<mo>:</mo><mi>min</mi>" in model.loss.mathml()
+
+
+def test_a_player_that_was_frozen_whole_is_told_so():
+    """Frozen between two steps: the cause is named, and nothing is freed or trained."""
+    w = game()
+    model = w.model()
+    model.train({"x": w.x})
+    w.critic.requires_grad_(False)
+    before = [p.clone() for p in w.critic.parameters()]
+    with pytest.raises(
+        TrainingError, match=r"player 'd': every parameter .* is frozen.*requires_"
+    ):
+        model.train({"x": w.x})
+    assert not any(p.requires_grad for p in w.critic.parameters())
+    assert all(map(torch.equal, before, w.critic.parameters()))

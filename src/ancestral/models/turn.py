@@ -99,7 +99,16 @@ class Turn:
         return [p for p in self.modules.parameters() if p.requires_grad]
 
     def look(self, turns: Sequence["Turn"]) -> None:
-        """Find the parameters of other players that its loss mentions, and who trains its own."""
+        """Find the parameters of other players that its loss mentions, and who trains its own.
+
+        Raises:
+            TrainingError: If all of its own were frozen.
+        """
+        if self.name and not self.trained:
+            raise TrainingError(
+                f"player {self.name!r}: every parameter that it trains is frozen. Free one with "
+                "requires_grad_(True), or build a Model without this player."
+            )
         own = {id(p) for p in self.modules.parameters()}
         self.partners = [
             t for t in turns if t is not self and own & {id(p) for p in t.modules.parameters()}
