@@ -26,6 +26,10 @@ class Simulator(Joint):
     its draws. A program whose gradient is wanted, and which is a function of noise, is an
     :class:`Implicit` law.
 
+    If the program is an ``nn.Module`` or a method of one (a chain of Langevin steps, say), its
+    weights are the law's: a loss that trains them is refused, since their gradient would be lost.
+    Weights behind any other function nobody sees.
+
     Args:
         simulate: Takes a tensor ``(rows, *event)`` for each condition, in order, and returns a
             tensor or an array with the same rows; without conditions, the number of rows.
@@ -35,8 +39,9 @@ class Simulator(Joint):
         features_shape: Event shape of a value.
 
     Raises:
-        GradientError: In a loss, where a trained parameter is behind a condition: the gradient
-            through the program would be lost. ``.detach()`` of either law says that none is meant.
+        GradientError: In a loss, where a trained parameter is behind a condition or in the
+            program: the gradient would be lost. ``.detach()`` of either law says that none is
+            meant.
 
     Example:
         >>> from ancestral.distributions import Normal
@@ -87,6 +92,9 @@ class _Seeded(nn.Module):
     def __init__(self, simulate: Callable[..., Any]) -> None:
         super().__init__()
         self.simulate = simulate
+        owner = getattr(simulate, "__self__", None)
+        if isinstance(owner, nn.Module):  # a method: the weights that it reads are this law's
+            self.owner = owner
 
     def forward(self, seed: Tensor, *given: Tensor) -> Tensor:
         """What the program returns."""

@@ -89,7 +89,7 @@ def _cut_message(node: Node, program: Program, cut: CutPath) -> str:
     if not law.is_random:
         return (
             f"in {loss_text.text(node)}: {cut.draw} is what a program returns, without gradient, "
-            "so the gradient to the parameters behind its conditions would be lost. Write "
+            "so the gradient to the parameters in it or behind its conditions would be lost. Write "
             ".detach() on the law that draws these, or on the law of the program, if none is "
             "meant; if the program is a differentiable function of noise, make it an Implicit law."
         )
