@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from ancestral.core.errors import MissingVariableError, VariableError
+from ancestral.core.errors import MissingVariableError, OptionError, VariableError
 from ancestral.distributions import Bernoulli, Categorical, EmpiricalDistribution, Normal
 from ancestral.losses import KL, E, Entropy, Function, Parameter, sqnorm, values
+from ancestral.losses.scope import value_names
 from tests.lowering.reading import draws, twice
 
 x, z, beta = values("x z beta")
@@ -209,3 +210,80 @@ def test_substitution_inside_an_expectation_reads_the_draw():
     weight = Parameter("beta")
     g = E(posterior(), (weight * z).constant_var({"beta": 3.0}))
     assert twice(g, {"x": torch.zeros(1)}, noise={"z": torch.ones(1)}).item() == 1.5
+
+
+# -- a value in place of a variable ---------------------------------------------------------------
+u = values("u")
+
+
+def noise_law():
+    return Normal(var=["u"], cond_var=["x"], net=nn.Linear(2, 4).double(), name="q")
+
+
+def at_the_sum():
+    p = Normal(var=["x"], loc=nn.Parameter(torch.ones(2, dtype=f64)), scale=2.0, name="p")
+    q = noise_law()
+    return p, q, E(q, p.log_prob().replace_var(x=x + u) - q.log_prob())
+
+
+def test_a_density_at_a_computed_value_prints_and_reads_both():
+    _, _, loss = at_the_sum()
+    assert str(loss) == "E_{q(u|x)}[log p(x + u) - log q(u|x)]"
+    assert loss.latex().endswith(r"\left[\log p(x + u) - \log q(u|x) \right]")
+    assert loss.input_var == ["x"]
+    assert "x + u" in loss.graph()
+
+
+def test_a_density_at_a_computed_value_is_differentiated_through_it():
+    p, q, loss = at_the_sum()
+    data, eps = torch.randn(4, 2, dtype=f64), torch.randn(4, 2, dtype=f64)
+    loc, raw = q.net(data).chunk(2, -1)
+    scale = nn.functional.softplus(raw)
+    drawn = loc + scale * eps
+    by_hand = torch.distributions.Normal(p.loc, 2.0).log_prob(data + drawn).sum(-1)
+    by_hand = by_hand - torch.distributions.Normal(loc, scale).log_prob(drawn).sum(-1)
+    found = twice(loss.mean(), {"x": data}, noise={"u": eps})
+    torch.testing.assert_close(found, by_hand.mean())
+    wanted = torch.autograd.grad(by_hand.mean(), [p.loc, q.net.weight])
+    for one, two in zip(torch.autograd.grad(found, [p.loc, q.net.weight]), wanted, strict=True):
+        torch.testing.assert_close(one, two)
+
+
+def test_a_computed_value_stands_for_a_condition_and_is_shared():
+    f = Function(torch.tanh, name="f")
+    p = Normal(var=["y"], cond_var=["z"], loc="z", scale=1.0)
+    loss = p.log_prob().replace_var(z=f(x)) + sqnorm(f(x))
+    assert str(loss) == "log p(y|f(x)) + ||f(x)||^2"
+    assert sorted(loss.input_var) == ["x", "y"]
+    assert [str(s.text) for s in loss.program().steps if type(s).__name__ == "Call"] == ["f(x)"]
+    a, b = torch.randn(3, 2, dtype=f64), torch.randn(3, 2, dtype=f64)
+    by_hand = torch.distributions.Normal(a.tanh(), 1.0).log_prob(b).sum(
+        -1
+    ) + a.tanh().square().sum(-1)
+    torch.testing.assert_close(twice(loss, {"x": a, "y": b}), by_hand)
+
+
+def test_a_computed_value_is_not_captured():
+    """The u outside is another one than that which E binds, and they do not print alike."""
+    q = Normal(var=["u"], loc=0.0, scale=1.0, name="q")
+    inner = E(q, (x - u) ** 2)
+    outside = inner.replace_var(x=2 * u)
+    assert outside.input_var == ["u"]
+    assert str(outside) == "E_{q(u')}[(2 u - u')^2]"
+    data, eps = torch.randn(3, dtype=f64), torch.randn(3, dtype=f64)
+    found = twice(outside, {"u": data}, noise={"u": eps})
+    torch.testing.assert_close(found, (2 * data - eps) ** 2)
+
+
+def test_what_a_computed_value_is_made_of_is_data():
+    """No weight of a term, such as beta: it has rows."""
+    p = Normal(var=["x"], loc=0.0, scale=1.0)
+    loss = (beta * p.log_prob()).replace_var(x=values("y") + 1)
+    assert value_names(loss) == {"beta"}
+
+
+def test_what_cannot_stand_in_for_a_variable_is_refused():
+    with pytest.raises(OptionError, match=r"a variable stands for another.*constant_var"):
+        posterior().log_prob().replace_var(x=3.0)
+    with pytest.raises(OptionError, match=r"takes a name, got a Add.*log_prob\(\)\.replace_var"):
+        posterior().replace_var(x=x + u)

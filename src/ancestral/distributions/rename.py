@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from ancestral.core.errors import VariableError, did_you_mean
+from ancestral.core.errors import OptionError, VariableError, did_you_mean
 from ancestral.distributions.base import Distribution
 from ancestral.distributions.joint import Joint, as_joint
 
@@ -12,6 +12,7 @@ def rename(dist: Distribution, renaming: Mapping[str, str]) -> Joint:
     """The law with variables renamed, all at once; renamed variables print last.
 
     Raises:
+        OptionError: If a new name is no string: a value may stand in for a variable in a loss.
         VariableError: If a name is unknown, or a new name is in use already.
 
     Example:
@@ -21,7 +22,13 @@ def rename(dist: Distribution, renaming: Mapping[str, str]) -> Joint:
         'p(x|w)'
     """
     known = [*dist.all_var, *dist.cond_var]
-    for old in renaming:
+    for old, new in renaming.items():
+        if not isinstance(new, str):
+            raise OptionError(
+                f"{dist.name}.replace_var({old}=...) takes a name, got a {type(new).__name__}. A "
+                f"value stands in for {old} in a loss: "
+                f"{dist.name}.log_prob().replace_var({old}=...)."
+            )
         if old not in known:
             raise VariableError(
                 f"{dist.prob_text} has no variable {old!r} to rename; {did_you_mean(old, known)}"

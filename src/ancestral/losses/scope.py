@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ancestral.core.errors import VariableError, did_you_mean
+from ancestral.core.errors import OptionError, VariableError, did_you_mean
 from ancestral.distributions import Distribution
 from ancestral.distributions.rows import given_names
 from ancestral.losses.chain import ClosedForm
@@ -103,10 +103,26 @@ def _check_names(node: Any, names: Mapping[str, Any], method: str) -> None:
             )
 
 
-def rename(node: Any, renaming: Mapping[str, str]) -> Node:
-    """The loss with free variables renamed, without capture by bound ones."""
+def rename(node: Any, renaming: Mapping[str, Any]) -> Node:
+    """The loss with free variables renamed, or at other values, without capture by bound ones.
+
+    Raises:
+        OptionError: If what stands in for a variable is neither a name nor a value.
+    """
     _check_names(node, renaming, "replace_var")
-    return Let(tuple(renaming), tuple(Value(new) for new in renaming.values()), node)
+    return Let(tuple(renaming), tuple(_stand_in(*pair) for pair in renaming.items()), node)
+
+
+def _stand_in(name: str, new: Any) -> Node:
+    if isinstance(new, str):
+        return Value(new)
+    if isinstance(new, Node):
+        return new
+    raise OptionError(
+        f"replace_var({name}={new!r}): a variable stands for another, {name}='y', or for a value "
+        f"computed from others, {name}={name} + u with {name}, u = values('{name} u'). A number "
+        f"is set by constant_var({{{name!r}: ...}})."
+    )
 
 
 def fix(node: Any, constants: Mapping[str, float]) -> Node:
@@ -125,8 +141,11 @@ def _mentioned(node: Any, kind: type) -> set[str]:
     if kind is Distribution:
         laws = [getattr(node, k) for k in ("law", "q", "p") if hasattr(node, k)]
         found |= {v for law in laws if isinstance(law, Distribution) for v in _over(law)}
-        if isinstance(node, Let):  # a renamed variable of a law
-            found |= {b.name for b in node.bindings if isinstance(b, Value)}
+        if isinstance(node, Let):  # a renamed variable of a law, or what its value is made of
+            read = _mentioned(node.arg, Distribution)
+            for name, b in zip(node.names, node.bindings, strict=True):
+                if isinstance(b, Value) or name in read:
+                    found |= set(free(b))
     return found.union(*(_mentioned(child, kind) for child in node.children))
 
 

@@ -160,8 +160,12 @@ class Loss:
 
         return plan.attach(self, choices)
 
-    def replace_var(self: Any, **renaming: str) -> "Node":
-        """The same loss of other variables: free ones are renamed, bound ones are not."""
+    def replace_var(self: Any, **renaming: Any) -> "Node":
+        r"""The same loss of other variables: free ones are renamed, bound ones are not.
+
+        A value may stand in for a variable: ``p.log_prob().replace_var(x=x + u)`` is the log
+        density at the sum, :math:`\log p(x + u)`.
+        """
         from ancestral.losses import scope
 
         return scope.rename(self, renaming)

@@ -30,6 +30,7 @@ from ancestral.losses.prob import (
 from ancestral.losses.scope import inputs
 from ancestral.printing.dialect import number
 from ancestral.printing.drawing import draw
+from ancestral.printing.loss import text
 
 
 class Variable(NamedTuple):
@@ -192,6 +193,8 @@ def _bound(node: Let, names: Names) -> dict[str, Variable]:
             out[name] = names.get(binding.name, Variable(binding.name))
         elif isinstance(binding, Constant):
             out[name] = Variable(name, number(binding.number))
+        else:
+            out[name] = Variable(text(binding))
     return out
 
 

@@ -1,9 +1,8 @@
 """Losses as text, LaTeX and MathML, brackets from one precedence table."""
 
 import re
-from collections.abc import Callable, Mapping
-from collections.abc import Sequence as Sequence_
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from ancestral.distributions import Distribution, Sequence
@@ -40,51 +39,12 @@ from ancestral.losses.prob import (
 )
 from ancestral.losses.scope import free
 from ancestral.printing import game, law
-from ancestral.printing.dialect import LATEX, TEXT, Dialect, number
+from ancestral.printing.context import Context, Printed
+from ancestral.printing.dialect import LATEX, TEXT, number
 from ancestral.printing.iterative import iterative
 from ancestral.printing.mathml import MATHML, document
 
 SUM, MINUS, SERIES, QUOTIENT, PRODUCT, PREFIX, POWER, ATOM = range(8)
-
-
-@dataclass(frozen=True)
-class Context:
-    """What surrounds a node: the written form, and how names print that stand for something else.
-
-    Args:
-        dialect: The written form.
-        names: How a name prints in a law: ``r=1``.
-        values: How it prints where its value stands: ``1``.
-        sizes: The number of copies along a named axis.
-    """
-
-    dialect: Dialect
-    names: Mapping[str, str] = field(default_factory=dict)
-    values: Mapping[str, "Printed"] = field(default_factory=dict)
-    sizes: Mapping[str, int] = field(default_factory=dict)
-
-    def spelled(self, name: str) -> str:
-        """A name as it prints in a law."""
-        return self.names.get(name, self.dialect.name(name))
-
-    def binding(self, names: Sequence_[str], node: Any) -> "Context":
-        """The context in which a node has bound names: by their own name, or with a prime if a
-        free variable prints like it.
-        """
-        taken = {self.spelled(n) for n in free(node)}
-        fresh = {}
-        for name in names:
-            prime = name
-            while self.dialect.name(prime) in taken:
-                prime += "'"
-            if prime != name:
-                fresh[name] = self.dialect.name(prime)
-        kept = {k: v for k, v in self.names.items() if k not in names}
-        values = {k: v for k, v in self.values.items() if k not in names}
-        return replace(self, names={**kept, **fresh}, values=values)
-
-
-Printed = tuple[str, int]  # a formula and its precedence
 
 
 def text(node: Any) -> str:
@@ -275,13 +235,14 @@ def _detach(node: Detach, c: Context) -> Printed:
 
 
 def _let(node: Let, c: Context) -> Printed:
-    names, values = dict(c.names), dict(c.values)
+    names, values, reads = dict(c.names), dict(c.values), dict(c.reads)
     for name, binding in zip(node.names, node.bindings, strict=True):
         names[name], _ = values[name] = write(binding, c)
+        reads[name] = c.read(free(binding))
         if isinstance(binding, Constant):
             own = c.dialect.name(name)
             names[name] = c.dialect.form("bound", name=own, value=names[name])
-    return write(node.arg, replace(c, names=names, values=values))
+    return write(node.arg, replace(c, names=names, values=values, reads=reads))
 
 
 def _planned(node: Planned, c: Context) -> Printed:
