@@ -70,6 +70,10 @@ class GradientError(AncestralError, RuntimeError):
     """A gradient would be silently wrong, or a trained parameter gets none."""
 
 
+class GradientOnlyError(AncestralError, NotImplementedError):
+    """A value was asked for where the chosen plan has a gradient and no value."""
+
+
 class TrainingError(AncestralError, ValueError):
     """A model cannot be trained as it is written."""
 

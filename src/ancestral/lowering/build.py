@@ -183,6 +183,10 @@ class Builder:
         only = self.flow[zero].sources.difference(*alive)
         return any(self._is_trained(source) for source in only)
 
+    def is_trained(self, register: ir.Register) -> bool:
+        """Whether the gradient of a register reaches parameters that require one."""
+        return any(self._is_trained(source) for source in self.flow[register].sources)
+
     def _is_trained(self, source: Any) -> bool:
         kind, slot = source
         if kind == "tensor":

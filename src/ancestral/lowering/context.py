@@ -61,6 +61,8 @@ class Lowering:
         # of each chain of steps that was run: what it has drawn
         self.chains: dict[tuple[Any, ...], dict[str, ir.Register]] = {}
         self.plug_in: set[ir.Register] = set()
+        # of each term with the formula's gradient and another value: what that value is
+        self.gradient_only: dict[ir.Register, str] = {}
         self.noise: dict[str, ir.Register] = {}
         self.bound: dict[str, ir.Register] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}

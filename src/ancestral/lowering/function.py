@@ -10,6 +10,7 @@ from torch import Tensor
 from ancestral.core.errors import (
     AncestralError,
     DataError,
+    GradientOnlyError,
     MissingVariableError,
     OptionError,
     did_you_mean,
@@ -22,6 +23,7 @@ from ancestral.losses.node import Node
 from ancestral.losses.scope import inputs
 from ancestral.lowering.check import check_gradients
 from ancestral.lowering.game import flows
+from ancestral.lowering.gradient_only import value_of_plan
 from ancestral.lowering.lower import inputs_of, lower_with_flow
 from ancestral.lowering.plug_in import warn_plug_in
 from ancestral.lowering.rewrite import rewrite
@@ -130,6 +132,8 @@ class LossFunction:
             if args is not None:
                 if torch.is_grad_enabled():
                     self.check_gradients(step.program.scalars)
+                if step.program.gradient_only:
+                    self._refuse_value(step.program)
                 try:
                     return step.function(*args)
                 except (RuntimeError, ValueError) as error:
@@ -138,12 +142,23 @@ class LossFunction:
         run, watch = self.prepare(x_dict, generator, noise, batch_n, scalars)
         if torch.is_grad_enabled():
             self.check_gradients(run.program.scalars)
+        self._refuse_value(run.program)
         if not return_dict:
             return execute(run, watch)
         run.step = None  # the interpreter keeps what it draws
         value = execute(run, watch)
         drawn = {v: run.values[r] for v, r in run.program.scope.items() if r in run.values}
         return value, {**dict(run.data), **drawn}
+
+    def _refuse_value(self, program: Program) -> None:
+        """Raise if what the program computes is no estimate of the loss, only its gradient is."""
+        found = value_of_plan(program)
+        if found is not None:
+            raise GradientOnlyError(
+                f"{loss_text.text(self.loss)} has a gradient under this plan, and no value: what "
+                f"its program computes is {found}. Model(loss=...).train(...) makes steps with the "
+                "gradient; for a number to watch give Model(test_loss=...) another loss."
+            )
 
     def source(self) -> str:
         """The text of the step for the inputs of the first call.

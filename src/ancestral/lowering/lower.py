@@ -30,6 +30,7 @@ from ancestral.lowering.build import Flow
 from ancestral.lowering.check import check_names
 from ancestral.lowering.context import Lowering, Rules, Scope
 from ancestral.lowering.draws import Counts
+from ancestral.lowering.gradient_only import spread
 from ancestral.lowering.iterative import iterative
 from ancestral.lowering.primal import one_pass
 from ancestral.lowering.rewrite import rewrite
@@ -99,8 +100,9 @@ def lower_with_flow(
         if lw.ledger.counts == counts:
             break
         counts = lw.ledger.counts
+    steps = one_pass(pruned(lw.build.steps, [result, *lw.bound.values()]))
     program = Program(
-        steps=one_pass(pruned(lw.build.steps, [result, *lw.bound.values()])),
+        steps=steps,
         result=result,
         laws=tuple(lw.build.laws),
         functions=tuple(lw.build.functions),
@@ -112,5 +114,6 @@ def lower_with_flow(
         plug_in=frozenset(lw.plug_in),
         merged=tuple(lw.build.merged.values()),
         reading=listing,
+        gradient_only=spread(steps, lw),
     )
     return program, lw.build.flow[result], lw.build.flow

@@ -28,6 +28,7 @@ def listing(program: ir.Program) -> str:
             kind = "scalar" if not step.out.axes else "data"
         else:
             kind = "plug-in" if step.out in program.plug_in else ""
+            kind = "gradient-only" if step.out in program.gradient_only else kind
         what = LINES[type(step)](step, names)
         axes = f"({','.join(printable(a.name) for a in step.out.axes)})" if step.out.axes else ""
         if isinstance(step, (ir.Draw, ir.Table)):

@@ -5,7 +5,7 @@ shape is whatever the networks and the data give. Laws and functions stand in sl
 steps hold no weights.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -349,6 +349,8 @@ class Program:
         scope: Register of each variable that the outermost expectations bound.
         shapes: Event shapes that are declared, by variable.
         plug_in: Non-linear functions of Monte Carlo estimates: their mean is not the formula's.
+        gradient_only: Terms whose gradient is the formula's and whose value is not, and those made
+            of them; with each what its value is.
         merged: Pairs of laws that are one because their constants are equal.
         reading: How the program prints.
     """
@@ -365,6 +367,7 @@ class Program:
     plug_in: frozenset[Register]
     merged: tuple[tuple[Law, Law], ...]
     reading: Callable[["Program"], str] = field(repr=False)
+    gradient_only: Mapping[Register, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         """The listing: each step, each draw by name and who reads it."""
