@@ -19,6 +19,7 @@ from ancestral.bijections import (
     AffineCoupling,
     Bijection,
     Chain,
+    ConditionalAffine,
     Exp,
     Sigmoid,
     Softplus,
@@ -46,7 +47,7 @@ CASES = [BijectionCase(kind, example) for kind in members() for example in kind.
 
 
 def test_members_are_found():
-    assert {"Affine", "Chain", "Exp", "Inverse", "Sigmoid", "Softplus", "Tanh"} <= {
+    assert {"Affine", "Chain", "ConditionalAffine", "Exp", "Inverse", "Sigmoid", "Tanh"} <= {
         kind.__name__ for kind in members()
     }
 
@@ -172,11 +173,42 @@ def test_a_wrong_sign_is_found():
         (lambda: AffineCoupling(nn.Linear(1, 2), kept=0), OptionError, "kept=0 must be a whole"),
         (lambda: AffineCoupling(nn.Linear(1, 2))(torch.ones(4, 1)), ShapeError, "none is left"),
         (lambda: AffineCoupling(nn.Linear(1, 3))(torch.ones(4, 2)), ShapeError, "so 2 numbers"),
+        (lambda: AffineCoupling(nn.Linear(3, 2), conditional=True)(torch.ones(4, 2)),
+         OptionError, r"a map given a context, which is missing.*context=net"),
+        (lambda: ConditionalAffine(nn.Linear(3, 4))(torch.ones(4, 3), torch.ones(4, 3)),
+         ShapeError, r"returned \(4, 4\).*3 entries \(3,\).*shape \(4, 6\)"),
     ],
-)
+)  # fmt: skip
 def test_mistakes_of_a_coupling_are_named(make, error, text):
     with pytest.raises(error, match=text):
         make()
+
+
+@pytest.mark.parametrize(
+    ("kind", "event"),
+    [(AffineCoupling, e) for e in [(4,), (2, 3), (0,)]]
+    + [(ConditionalAffine, e) for e in [(), (4,), (2, 3), (0,)]],
+    ids=str,
+)
+def test_a_context_is_that_of_its_row_whatever_the_event(kind, event):
+    """Of numbers, vectors, matrices, and of vectors without entries, which have nothing to move."""
+    torch.manual_seed(0)
+    size, width = math.prod(event), event[-1] if event else 1
+    kept = (width + 1) // 2
+    net = (
+        (lambda c: torch.cat([c[..., :1].expand(*c.shape[:-1], size)] * 2, -1))
+        if kind is ConditionalAffine
+        else (lambda a: a[..., -1:].expand(*a.shape[:-1], 2 * (width - kept)))
+    )
+    f = kind(net) if kind is ConditionalAffine else kind(net, conditional=True)
+    x, c = torch.randn(5, *event).double(), torch.randn(5, 2).double()
+    y, log_det = f.forward_and_log_det(x, c)
+    back, opposite = f.inverse_and_log_det(y, c)
+    torch.testing.assert_close(back, x)
+    torch.testing.assert_close(opposite, -log_det)
+    for i in range(5):
+        one, _ = f.forward_and_log_det(x[i : i + 1], c[i : i + 1])
+        torch.testing.assert_close(one[0], y[i])
 
 
 def test_a_flow_of_couplings_is_trained_and_has_its_density_with_the_draw():

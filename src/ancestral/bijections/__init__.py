@@ -4,6 +4,7 @@ from ancestral.bijections.affine import Affine
 from ancestral.bijections.affine_coupling import AffineCoupling
 from ancestral.bijections.base import Bijection
 from ancestral.bijections.chain import Chain
+from ancestral.bijections.conditional_affine import ConditionalAffine
 from ancestral.bijections.exp import Exp
 from ancestral.bijections.inverse import Inverse
 from ancestral.bijections.sigmoid import Sigmoid
@@ -15,6 +16,7 @@ __all__ = [
     "AffineCoupling",
     "Bijection",
     "Chain",
+    "ConditionalAffine",
     "Exp",
     "Inverse",
     "Sigmoid",

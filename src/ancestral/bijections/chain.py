@@ -7,14 +7,15 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from ancestral.bijections.affine import Affine
-from ancestral.bijections.base import Bijection
+from ancestral.bijections.base import Bijection, moved
+from ancestral.bijections.conditional_affine import ConditionalAffine
 from ancestral.bijections.tanh import Tanh
 from ancestral.core.errors import OptionError
 
 
 class Chain(Bijection):
     r"""The map :math:`y = f_n(\dots f_1(x))`; the first of the list is applied first. The
-    log-determinants add up.
+    log-determinants add up. Those that take a context are given that of the chain.
 
     Args:
         bijections: The maps in the order in which they are applied.
@@ -40,22 +41,27 @@ class Chain(Bijection):
                 )
         self.bijections = nn.ModuleList(parts)
         self.event_dims = max((part.event_dims for part in parts), default=0)
+        self.takes_context = any(part.takes_context for part in parts)
         if parts:
             self.domain, self.codomain = parts[0].domain, parts[-1].codomain
 
-    def forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward_and_log_det(
+        self, x: Tensor, context: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """The last value, and the sum of the log-determinants."""
         total = x.new_zeros(x.shape[: x.dim() - self.event_dims])
         for part in self._parts():
-            x, log_det = part.forward_and_log_det(x)
+            x, log_det = moved(part, x, context, inverse=False)
             total = total + _over(log_det, self.event_dims - part.event_dims)
         return x, total
 
-    def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:
+    def inverse_and_log_det(
+        self, y: Tensor, context: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """The inverses in the other order."""
         total = y.new_zeros(y.shape[: y.dim() - self.event_dims])
         for part in reversed(self._parts()):
-            y, log_det = part.inverse_and_log_det(y)
+            y, log_det = moved(part, y, context, inverse=True)
             total = total + _over(log_det, self.event_dims - part.event_dims)
         return y, total
 
@@ -68,11 +74,17 @@ class Chain(Bijection):
 
     @classmethod
     def examples(cls) -> list[dict[str, Any]]:
-        """None, one, and three of them."""
+        """None, one, three of them, and one of them conditional."""
+        (given,) = ConditionalAffine.examples()
+        conditional = ConditionalAffine(given["net"])
         return [
             {"bijections": []},
             {"bijections": [Tanh()]},
             {"bijections": [Affine(0.3, 0.5), Tanh(), Affine(-1.0, -2.0)]},
+            {
+                "bijections": [Affine(0.0, -0.5), conditional, Tanh()],
+                "context": given["context"],
+            },
         ]
 
 

@@ -5,7 +5,8 @@ from typing import Any
 from torch import Tensor
 
 from ancestral.bijections.affine import Affine
-from ancestral.bijections.base import Bijection
+from ancestral.bijections.base import Bijection, moved
+from ancestral.bijections.conditional_affine import ConditionalAffine
 from ancestral.bijections.exp import Exp
 
 
@@ -24,16 +25,20 @@ class Inverse(Bijection):
     def __init__(self, bijection: Bijection) -> None:
         super().__init__()
         self.bijection = bijection
-        self.event_dims = bijection.event_dims
+        self.event_dims, self.takes_context = bijection.event_dims, bijection.takes_context
         self.domain, self.codomain = bijection.codomain, bijection.domain
 
-    def forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward_and_log_det(
+        self, x: Tensor, context: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """The inverse's value and log-determinant."""
-        return self.bijection.inverse_and_log_det(x)
+        return moved(self.bijection, x, context, inverse=True)
 
-    def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:
+    def inverse_and_log_det(
+        self, y: Tensor, context: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """The map's own value and log-determinant."""
-        return self.bijection.forward_and_log_det(y)
+        return moved(self.bijection, y, context, inverse=False)
 
     def sign(self) -> float | Tensor:
         """That of the map."""
@@ -41,5 +46,8 @@ class Inverse(Bijection):
 
     @classmethod
     def examples(cls) -> list[dict[str, Any]]:
-        """The logarithm, and a trained map."""
-        return [{"bijection": Exp()}, *({"bijection": Affine(**e)} for e in Affine.examples())]
+        """The logarithm, a trained map, and a conditional one."""
+        plain = [{"bijection": Affine(**e)} for e in Affine.examples()]
+        (given,) = ConditionalAffine.examples()
+        conditional = {"bijection": ConditionalAffine(given["net"]), "context": given["context"]}
+        return [{"bijection": Exp()}, *plain, conditional]
