@@ -6,6 +6,7 @@ import torch
 from ancestral.losses import E, sqnorm, values
 from tests.sentences import test_06_multimodal as multimodal
 from tests.sentences import test_09_mmd as mmd
+from tests.sentences import test_12_atoms as atoms
 
 
 def _mmd():
@@ -23,8 +24,13 @@ def _subsets():
     return laws.mvae().mean(), laws.batch
 
 
+def _atoms():
+    laws = atoms.Laws()
+    return laws.atomic().mean(), laws.batch
+
+
 @pytest.mark.usefixtures("compiler_is_imported")
-@pytest.mark.parametrize("sentence", [_mmd, _factorized, _subsets])
+@pytest.mark.parametrize("sentence", [_mmd, _factorized, _subsets, _atoms])
 def test_one_graph(sentence):
     loss, batch = sentence()
     found = []

@@ -29,10 +29,10 @@ class ClosedForm(Node):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LogMeanExp(Node):
-    """The logarithm of a mean or sum of exponentials over an axis, as one stable reduction."""
+    """The logarithm of a mean or sum of exponentials over rows or a named axis, stable."""
 
     how: str
-    axis: str
+    axis: str | None
     arg: Node
 
 

@@ -28,6 +28,7 @@ from ancestral.losses.node import (
     Sub,
     Value,
 )
+from ancestral.losses.over import reduced
 from ancestral.losses.prob import (
     CrossEntropy,
     Entropy,
@@ -52,7 +53,7 @@ def _laws(node: Any) -> list[Any]:
 
 def has_global(node: Any) -> bool:
     """Whether a term of a global variable stands in an expression, and not under a reduction."""
-    if isinstance(node, Reduce) and node.axis is None:
+    if isinstance(node, Reduce) and node.axis is None and not reduced(node):
         return False
     mine = any(law.plate is None for law in _laws(node))
     return mine or any(has_global(child) for child in node.children)
@@ -71,7 +72,7 @@ def over_data_set(node: Reduce) -> Node:
         ScopeError: If a global's term is not a term of a sum.
         VariableError: If a variable of the loss is called N.
     """
-    if node.axis is not None or not has_global(node.arg):
+    if node.axis is not None or reduced(node) or not has_global(node.arg):
         return node
     if SIZE in free(node.arg):
         raise VariableError(

@@ -141,6 +141,22 @@ class Loss:
 
         return node.Reduce("sum", axis, self)
 
+    def logsumexp(self: Any, axis: str | None = None) -> "Node":
+        """The logarithm of a sum of exponentials over rows, or over a named axis; stable."""
+        from ancestral.losses import over
+
+        return over.log_sum_exp(self, axis)
+
+    def over_rows(self: Any, *names: str) -> "Node":
+        """The loss with variables from every row j of the batch, beside each row i: the rows that
+        the next ``.mean()``, ``.sum()`` or ``.logsumexp()`` reduces.
+
+        ``q.log_prob() - q.log_prob().over_rows("theta").logsumexp()`` has the batch as atoms.
+        """
+        from ancestral.losses import over
+
+        return over.over_rows(self, names)
+
     def detach(self: Any) -> "Node":
         """The same value, with its gradient cut: ``sg[...]``."""
         from ancestral.losses import node

@@ -31,6 +31,7 @@ from ancestral.losses.node import (
     Unary,
     Value,
 )
+from ancestral.losses.over import reduced
 from ancestral.losses.scope import free
 from ancestral.lowering.build import LOSS, NUMBER, OUTPUT, VALUE, Flow, Sum
 from ancestral.lowering.context import Lowering, Scope, label
@@ -217,7 +218,8 @@ def log_mean_exp(lw: Lowering, node: LogMeanExp, scope: Scope) -> Sum:
 def _reduced(lw: Lowering, node: Any, how: str, name: str | None, arg: Sum, scope: Scope) -> Sum:
     register = lw.scalar(node.arg, arg)
     if name is None:
-        axes = [a for a in register.axes if a.kind == ROW]
+        level = reduced(node)
+        axes = [a for a in register.axes if a.kind == ROW and a.age == level]
         if not axes:
             return Sum({register: 1.0})  # nothing is left to average: the value is one number
         return Sum({lw.build.reduce(how, axes[0], register): 1.0})

@@ -32,8 +32,13 @@ def density(lw: Lowering, factor: Factor, scope: Scope) -> ir.Register:
     return lw.density(factor, scope)
 
 
-def estimate(lw: Lowering, body: ir.Register, drawn: list[Drawn], scope: Scope) -> ir.Register:
-    """The integrand with its score terms, and summed over its tables."""
+def estimate(
+    lw: Lowering, body: ir.Register, drawn: list[Drawn], scope: Scope, mixed: Axis | None = None
+) -> ir.Register:
+    """The integrand with its score terms, and summed over its tables.
+
+    Where it reads draws of all rows in each, these are ``mixed``: their joint density counts.
+    """
     inner: Mapping[str, Sum] = {
         **scope.values,
         **{d.factor.var[0]: Sum({d.value: 1.0}) for d in drawn},
@@ -54,7 +59,7 @@ def estimate(lw: Lowering, body: ir.Register, drawn: list[Drawn], scope: Scope) 
             continue  # the integrand does not depend on the draw
         log_q = _joint_density(lw, drawn, d, scope)
         for extra in log_q.axes:
-            if extra not in body.axes:  # one integrand of several draws: their joint density
+            if extra not in body.axes or extra == mixed:  # it reads several: their joint density
                 log_q = lw.build.reduce("sum", extra, log_q)
         body = lw.build.emit(
             ("surrogate", d.estimator, body, log_q),

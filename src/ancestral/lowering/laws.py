@@ -13,6 +13,7 @@ from ancestral.estimators.base import Estimator
 from ancestral.estimators.score import Score
 from ancestral.losses.chain import ClosedForm
 from ancestral.losses.node import Constant
+from ancestral.losses.over import depth, levels
 from ancestral.losses.prob import Expectation, LogProb, Prob
 from ancestral.losses.scope import data_names, free
 from ancestral.lowering import experts, sequence
@@ -71,6 +72,11 @@ def expectation(lw: Lowering, node: Expectation, scope: Scope) -> Sum:
     row = _row_axis(lw, node, scope)
     keep = _keeps_rows(lw, node, scope)
     drawn, inside, rows = _bind(lw, node, scope, row, keep=keep)
+    if levels(node.body):
+        raise ScopeError(
+            f"{loss_text.text(node)}: the rows that over_rows adds are left free in the "
+            "expectation. Reduce it inside: .over_rows(...).mean(), .sum() or .logsumexp()."
+        )
     inner = lw.lower(node.body, inside)
     if inner.kind != LOSS:
         inner = Sum({lw.scalar(node.body, inner): 1.0})
@@ -83,7 +89,8 @@ def expectation(lw: Lowering, node: Expectation, scope: Scope) -> Sum:
     averaged = {*means, *rows.averaged}
     if not averaged & set(inner.axes) and all(d.estimator is None for d in drawn):
         return inner  # a sum in an expectation meets the terms beside it
-    body = estimate(lw, lw.build.register(inner), drawn, replace(inside, path=()))
+    mixed = row if depth(node.body) else None  # a row of the body reads draws of all rows
+    body = estimate(lw, lw.build.register(inner), drawn, replace(inside, path=()), mixed)
     for axis in dict.fromkeys(means):
         if axis in body.axes:  # a table is summed already; its weights may have brought axes
             body = lw.build.reduce("mean", axis, body)
@@ -148,10 +155,11 @@ def _row_axis(lw: Lowering, node: Expectation, scope: Scope) -> Axis:
     for names, data in ((node.law.cond_var, ()), (free(node), data_names(node))):
         rows = {a for name in names for a in lw.rows(name, scope)}
         found = rows | {lw.plates[name] for name in data if name in lw.plates} or found
-        if len(found) == 1:
+        if len(found - {a for a in found if a.like in found}) == 1:
             break
     if not found:
         found = set(lw.plates.values())
+    found -= {a for a in found if a.like in found}  # the same rows, seen once more
     if len(found) > 1:
         told = ", ".join(sorted(lw.plates))
         raise ScopeError(

@@ -23,6 +23,7 @@ from ancestral.losses.node import (
     Unary,
     Value,
 )
+from ancestral.losses.over import OverRows
 from ancestral.losses.prob import Expectation, LogProb, Prob
 from ancestral.losses.scope import free, inputs
 from ancestral.lowering import arithmetic, game, laws
@@ -32,6 +33,7 @@ from ancestral.lowering.context import Lowering, Rules, Scope
 from ancestral.lowering.draws import Counts
 from ancestral.lowering.gradient_only import spread
 from ancestral.lowering.iterative import iterative
+from ancestral.lowering.over import over_rows
 from ancestral.lowering.primal import one_pass
 from ancestral.lowering.rewrite import rewrite
 from ancestral.lowering.scan import pruned
@@ -64,6 +66,7 @@ RULES: Rules = {
     ClosedForm: laws.closed_form,
     Expectation: laws.expectation,
     IterativeLoss: iterative,
+    OverRows: over_rows,
     Game: game.objectives,
 }
 

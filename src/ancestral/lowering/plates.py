@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterable, Mapping
 
 from ancestral.core.axes import ROW, Axis
 from ancestral.distributions.rows import given_names
+from ancestral.losses.chain import LogMeanExp
 from ancestral.losses.iterative import IterativeLoss
 from ancestral.losses.node import Let, Node, Reduce
+from ancestral.losses.over import reduced
 from ancestral.losses.prob import Expectation
 from ancestral.losses.scope import free, inputs
 
@@ -69,9 +71,9 @@ def _rows(node: Node, seen: Seen, given: frozenset[str], meet: Meet) -> frozense
     if not node.children:
         return _behind(free(node), seen)
     found = frozenset[str]().union(*(_rows(child, seen, given, meet) for child in node.children))
-    if isinstance(node, Reduce) and node.axis is None:
+    if isinstance(node, (Reduce, LogMeanExp)) and node.axis is None:
         meet(found)
-        return frozenset()
+        return found if reduced(node) else frozenset()
     return found
 
 

@@ -13,6 +13,7 @@ from ancestral.losses.chain import LogMeanExp, expand
 from ancestral.losses.game import Game
 from ancestral.losses.globals import over_data_set
 from ancestral.losses.node import Add, Constant, Div, Mul, Neg, Node, Pow, Reduce, Sub, Unary
+from ancestral.losses.over import OverRows
 from ancestral.losses.prob import (
     CrossEntropy,
     Entropy,
@@ -50,7 +51,7 @@ def rewrite(node: Node) -> Node:
 def _log(node: Unary) -> Node:
     """log of a mean of exponentials, log of a density, log of an exponential."""
     arg = node.arg
-    if isinstance(arg, Reduce) and arg.axis is not None:
+    if isinstance(arg, Reduce):
         inside = logarithm(arg.arg)
         if inside is not None:
             return LogMeanExp(f"log{arg.how}exp", arg.axis, inside)
@@ -76,6 +77,9 @@ def logarithm(node: Node) -> Node | None:
         return node.arg
     if isinstance(node, Prob):
         return LogProb(node.law)
+    if isinstance(node, OverRows):
+        inside = logarithm(node.arg)
+        return None if inside is None else replace(node, arg=inside)
     if isinstance(node, (Mul, Div)):
         left, right = logarithm(node.left), logarithm(node.right)
         if left is None or right is None:

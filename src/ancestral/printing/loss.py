@@ -29,6 +29,7 @@ from ancestral.losses.node import (
     Unary,
     Value,
 )
+from ancestral.losses.over import OverRows, reduced
 from ancestral.losses.prob import (
     CrossEntropy,
     Entropy,
@@ -44,6 +45,7 @@ from ancestral.printing.dialect import LATEX, TEXT, number
 from ancestral.printing.iterative import iterative
 from ancestral.printing.mathml import MATHML, document
 
+ROWS = "jlmhst"  # the letters of rows that over_rows adds
 SUM, MINUS, SERIES, QUOTIENT, PRODUCT, PREFIX, POWER, ATOM = range(8)
 
 
@@ -215,11 +217,16 @@ def _norm(node: Norm, c: Context) -> Printed:
 
 
 def _reduce(node: Reduce, c: Context) -> Printed:
-    if node.axis is None:
+    level = 0 if node.axis is not None else reduced(node)
+    if node.axis is None and not level:
         return c.dialect.call(node.how, write(node.arg, c)[0]), ATOM
-    inside, axis = _at(node.arg, c, PREFIX), c.dialect.name(node.axis)
-    known = c.sizes.get(node.axis)
-    if known is None:
+    letter = ROWS[level - 1] if node.axis is None else node.axis
+    inside, axis = _at(node.arg, c, PREFIX), c.dialect.name(letter)
+    known = None if node.axis is None else c.sizes.get(node.axis)
+    if node.axis is None:
+        total = c.dialect.form("sum", axis=axis, inside=inside)
+        size = c.dialect.name("n")
+    elif known is None:
         total = c.dialect.form("sum", axis=axis, inside=inside)
         size = c.dialect.name(node.axis.upper())
     else:
@@ -228,6 +235,17 @@ def _reduce(node: Reduce, c: Context) -> Printed:
     if node.how == "sum":
         return total, SERIES
     return c.dialect.form("mean", size=size, sum=total), SERIES
+
+
+def _over_rows(node: OverRows, c: Context) -> Printed:
+    """The term with an index at the variables: ``q(θ_j|x)``."""
+    letter, values = ROWS[node.level - 1], dict(c.values)
+    names = {**c.names, **{v: c.dialect.indexed(c.spelled(v), letter) for v in node.names}}
+    for v in (v for v in node.names if v in values):
+        inside, precedence = values[v]
+        inside = inside if precedence >= ATOM else c.dialect.bracket(inside)
+        values[v] = c.dialect.indexed(inside, letter), ATOM
+    return write(node.arg, replace(c, names=names, values=values))
 
 
 def _detach(node: Detach, c: Context) -> Printed:
@@ -341,6 +359,7 @@ RULES: dict[type, Callable[[Any, Context], Printed]] = {
     Extremum: _extremum,
     Norm: _norm,
     Reduce: _reduce,
+    OverRows: _over_rows,
     Detach: _detach,
     Let: _let,
     Planned: _planned,
