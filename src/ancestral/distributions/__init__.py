@@ -35,6 +35,7 @@ from ancestral.distributions.log_normal import LogNormal
 from ancestral.distributions.logistic import Logistic
 from ancestral.distributions.low_rank_normal import LowRankMultivariateNormal
 from ancestral.distributions.matrix_normal import MatrixNormal
+from ancestral.distributions.mean_field import MeanField
 from ancestral.distributions.mixture import (
     BernoulliMixture,
     DiscretizedLogisticMixture,
@@ -57,6 +58,7 @@ from ancestral.distributions.product_of_experts import (
     ElementWiseProductOfNormal,
     ProductOfNormal,
 )
+from ancestral.distributions.random_weights import Weights, weights
 from ancestral.distributions.relaxed_bernoulli import RelaxedBernoulli
 from ancestral.distributions.relaxed_categorical import ExpRelaxedCategorical, RelaxedCategorical
 from ancestral.distributions.sequence import Sequence
@@ -118,6 +120,7 @@ __all__ = [
     "LowRankMultivariateNormal",
     "MatrixNormal",
     "Mixture",
+    "MeanField",
     "MixtureModel",
     "MixtureOfNormal",
     "Multinomial",
@@ -143,8 +146,10 @@ __all__ = [
     "Uniform",
     "VonMises",
     "VonMisesFisher",
+    "Weights",
     "Wishart",
     "ZeroInflated",
     "ZeroInflatedNegativeBinomial",
     "ZeroInflatedPoisson",
+    "weights",
 ]

@@ -17,6 +17,7 @@ from ancestral.distributions.eager import (
     refuse_density,
 )
 from ancestral.distributions.layout import Layout, layout, spanned, together
+from ancestral.distributions.net_of_weights import lead_of, places_of_weights
 from ancestral.distributions.support import check_eager
 
 if TYPE_CHECKING:
@@ -47,7 +48,10 @@ def log_prob(
             terms.append(factor.law.by_steps.log_prob(factor, values))
             continue
         out, axes = _at_value(factor, "log_density", values, ranks)
-        terms.append(_reduce(out, axes, sum_features=sum_features, feature_dims=feature_dims))
+        out = _reduce(out, axes, sum_features=sum_features, feature_dims=feature_dims)
+        if factor.law.plate is None and any(f.law.plate is not None for f in dist.factors):
+            out = out.unsqueeze(-1)  # one number for all rows
+        terms.append(out)
     return _total(dist, terms)
 
 
@@ -129,7 +133,8 @@ def _at_value(
     x = values[factor.var[0]]
     conditions = [values[c] for c in factor.cond_var]
     params = params_of(factor, conditions)
-    found = layout(factor, params, _rows(conditions), _lead(factor, params, values, ranks))
+    rows = _rows(factor, conditions)
+    found = layout(factor, params, rows, _lead(factor, params, values, ranks))
     if tuple(x.shape[max(x.dim() - len(found.value), 0) :]) != found.value:
         labels = factor.law.moves.value_dims and tuple(x.shape) == (*found.rows, *found.value)[:-1]
         support = factor.law.support(params)
@@ -154,8 +159,10 @@ def _lead(
     the value would be left without rows: the batch is not summed.
     """
     for c in factor.cond_var:
-        if c in ranks:
+        if c in ranks and not places_of_weights(factor.law):
             return max(values[c].dim() - ranks[c], 0)
+    if places_of_weights(factor.law):
+        return len(lead_of(factor.law, [values[c] for c in factor.cond_var])) + 1
     moves = factor.law.moves
     ranks_of = {
         k: len(spanned(moves, k, tuple(v.shape)))
@@ -208,9 +215,13 @@ def _total(dist: "Distribution", terms: Sequence[Tensor]) -> Tensor:
     return total
 
 
-def _rows(conditions: Sequence[Tensor]) -> tuple[int, ...]:
-    """The rows of the conditions; one, if there are none."""
-    return next(((c.shape[0],) for c in conditions if c.dim()), (1,))
+def _rows(factor: "Factor", conditions: Sequence[Tensor]) -> tuple[int, ...]:
+    """The rows of the conditions, one, if there are none; axes of many weights in front."""
+    places = places_of_weights(factor.law)
+    rows = next(
+        ((c.shape[0],) for i, c in enumerate(conditions) if c.dim() and i not in places), (1,)
+    )
+    return (*lead_of(factor.law, conditions), *rows) if places else rows
 
 
 # -- moments --------------------------------------------------------------------------------------
@@ -238,7 +249,7 @@ def moment(dist: "Distribution", given: object, which: str) -> Tensor:
     values = as_inputs(dist, given, dist.cond_var)
     conditions = [values[c] for c in factor.cond_var]
     params = params_of(factor, conditions)
-    found = layout(factor, params, _rows(conditions))
+    found = layout(factor, params, _rows(factor, conditions))
     out = as_tensor_like(factor.law, params, move(**params))
     return out.expand(*found.rows, *found.value)
 
@@ -262,7 +273,7 @@ def entropy(
         move = moment_move(factor.law, "entropy_of")
         conditions = [values[c] for c in factor.cond_var]
         params = params_of(factor, conditions)
-        found = layout(factor, params, _rows(conditions))
+        found = layout(factor, params, _rows(factor, conditions))
         out = move(**params)
         out = as_tensor_like(factor.law, params, out)
         out = out.expand(*found.rows, *found.event[: found.summed])

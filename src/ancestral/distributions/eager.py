@@ -24,6 +24,7 @@ from ancestral.core.errors import (
     did_you_mean,
 )
 from ancestral.core.names import listing
+from ancestral.distributions.net_of_weights import params_at, places_of_weights
 from ancestral.distributions.network import check_rows, failed
 
 if TYPE_CHECKING:
@@ -208,13 +209,22 @@ def parents_first(factors: Sequence["Factor"]) -> list["Factor"]:
     return done
 
 
-def params_of(factor: "Factor", conditions: Sequence[Tensor]) -> "Params":
-    """A factor's parameters; without gradient if it is detached."""
+def params_of(
+    factor: "Factor", conditions: Sequence[Tensor], paired: Container[int] = ()
+) -> "Params":
+    """A factor's parameters; without gradient if it is detached.
+
+    Args:
+        factor: The factor.
+        conditions: Values of its conditions.
+        paired: Which of them have the axes that its weights have, if these are many.
+    """
     try:
-        params = factor.law.params(conditions)
+        params = params_at(factor.law, conditions, paired)
     except RuntimeError as error:
         raise failed(factor.text, factor.cond_var, conditions, error) from error
-    check_rows(factor.law, factor.text, factor.cond_var, conditions, params)
+    if not places_of_weights(factor.law):
+        check_rows(factor.law, factor.text, factor.cond_var, conditions, params)
     if not factor.detached:
         return params
     return {k: v.detach() if isinstance(v, Tensor) else v for k, v in params.items()}

@@ -1,7 +1,7 @@
 """Ancestral sampling, factor by factor, parents first, without lowering."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ from ancestral.distributions.eager import (
     refuse_sampling,
 )
 from ancestral.distributions.layout import has_rows, layout
+from ancestral.distributions.net_of_weights import lead_of, places_of_weights
 from ancestral.distributions.noise import draw_noise
 from ancestral.distributions.rows import given_rows, taken_apart
 
@@ -76,10 +77,42 @@ def sample(
             values.update(found)
             wide.update(is_wide)
             continue
-        values.update(sample_factor(factor, values, wide, options))
+        if factor.law.plate is None:
+            values.update(_global(factor, values, wide, options))
+        else:
+            seen = _with_rows_of_globals(factor, factors, values, options)
+            values.update(sample_factor(factor, seen, wide, options))
         wide.update(factor.var)
     passed = {k: v for k, v in inputs.items() if k not in dist.all_var} if return_all else {}
     return {**passed, **{v: values[v] for v in dist.var}}
+
+
+def _global(
+    factor: "Factor", values: Mapping[str, Tensor], wide: set[str], options: SampleOptions
+) -> dict[str, Tensor]:
+    """The variables of a global law: one draw for all rows, shape ``(*sample_shape, *event)``."""
+    axis = len(options.sample_shape)
+    seen = {c: values[c].unsqueeze(axis if c in wide else 0) for c in factor.cond_var}
+    drawn = sample_factor(factor, {**values, **seen}, wide, replace(options, batch_n=1))
+    return {v: value.squeeze(axis) for v, value in drawn.items()}
+
+
+def _with_rows_of_globals(
+    factor: "Factor",
+    factors: Sequence["Factor"],
+    values: Mapping[str, Tensor],
+    options: SampleOptions,
+) -> Mapping[str, Tensor]:
+    """Values with those of globals, that were drawn here, at all rows; weights stay as they are."""
+    shared = {v for f in factors if f.law.plate is None for v in f.var}
+    places, axis = places_of_weights(factor.law), len(options.sample_shape)
+    found = {c for i, c in enumerate(factor.cond_var) if c in shared and i not in places}
+    rows = {}
+    for c in found:
+        shape = list(values[c].unsqueeze(axis).shape)
+        shape[axis] = options.batch_n or 1
+        rows[c] = values[c].unsqueeze(axis).expand(shape)
+    return {**values, **rows} if rows else values
 
 
 def _with_rows(
@@ -88,7 +121,8 @@ def _with_rows(
     """The options with the number of rows that the inputs have."""
     prefixes = [v for f in dist.factors if f.law.by_steps is not None for v in f.var]
     names = [n for n in (*dist.input_var, *prefixes) if n in inputs]
-    rows = {name: inputs[name].shape[0] for name in names if inputs[name].dim()}
+    shared = _weights(dist)
+    rows = {n: inputs[n].shape[0] for n in names if inputs[n].dim() and n not in shared}
     if options.batch_n is None:
         return replace(options, batch_n=next(iter(rows.values()), 1))
     for name, have in rows.items():
@@ -145,18 +179,19 @@ def sample_factor(
         return law.by_steps.sample(factor, values, wide, options)
     if options.reparam and not options.mean and not law.moves.reparametrised:
         refuse_reparam(factor)
-    conditions, folded = _conditions(factor, values, wide, options.sample_shape)
+    conditions, folded, paired = _conditions(factor, values, wide, options.sample_shape)
+    flat = () if places_of_weights(law) else folded  # axes that the network saw as one
     if not law.is_random:  # deterministic: its parameters are the values, gradients flow
-        out = params_of(factor, conditions)
+        out = params_of(factor, conditions, paired)
         names = dict(zip(law.var, factor.var, strict=True))
         lead = () if folded else options.sample_shape
-        unfolded = {names[k]: _unfold(v, folded) for k, v in out.items()}
+        unfolded = {names[k]: _unfold(v, flat) for k, v in out.items()}
         return {k: v.expand(*lead, *v.shape) for k, v in unfolded.items()}
     keep = options.reparam or options.mean
     with torch.set_grad_enabled(torch.is_grad_enabled() and keep):
         params = {
-            k: _unfold(v, folded) if has_rows(law, k) and isinstance(v, Tensor) else v
-            for k, v in params_of(factor, conditions).items()
+            k: _unfold(v, flat) if has_rows(law, k) and isinstance(v, Tensor) else v
+            for k, v in params_of(factor, conditions, paired).items()
         }
         return {factor.var[0]: _value(factor, params, folded, options)}
 
@@ -178,11 +213,16 @@ def _value(
 
 def _conditions(
     factor: "Factor", values: Mapping[str, Tensor], wide: set[str], sample_shape: tuple[int, ...]
-) -> tuple[list[Tensor], tuple[int, ...]]:
-    """The conditions with ``sample_shape`` folded into their rows, and the axes so folded."""
+) -> tuple[list[Tensor], tuple[int, ...], set[int]]:
+    """The conditions with ``sample_shape`` folded into their rows, and the axes so folded; those
+    of many weights are not folded, and some conditions have them too.
+    """
     conditions = [values[c] for c in factor.cond_var]
+    places = places_of_weights(factor.law)
+    if places:
+        return _beside_weights(factor, conditions, wide, sample_shape, places)
     if not sample_shape or not wide & set(factor.cond_var):
-        return conditions, ()
+        return conditions, (), set()
     axes = len(sample_shape) + 1
     full = [
         value if c in wide else value.expand(*sample_shape, *value.shape)
@@ -190,7 +230,44 @@ def _conditions(
     ]
     folded = (*sample_shape, max(value.shape[axes - 1] for value in full))
     out = [v.expand(*folded, *v.shape[axes:]).reshape(-1, *v.shape[axes:]) for v in full]
-    return out, folded
+    return out, folded, set()
+
+
+def _beside_weights(
+    factor: "Factor",
+    conditions: list[Tensor],
+    wide: set[str],
+    sample_shape: tuple[int, ...],
+    places: Sequence[int],
+) -> tuple[list[Tensor], tuple[int, ...], set[int]]:
+    """Conditions of a network of weights: those with ``sample_shape`` are paired with these."""
+    lead, names = lead_of(factor.law, conditions), factor.cond_var
+    drawn = {i for i, c in enumerate(names) if c in wide}
+    if sample_shape and not drawn & set(places) and (lead or drawn):
+        lead = (*sample_shape, *lead)  # weights that are given, for each draw
+    if not lead:
+        return conditions, (), set()
+    paired = drawn - set(places)
+    out = []
+    for i, value in enumerate(conditions):
+        if i in places:
+            value = value.expand(*lead, value.shape[-1])
+        elif i in paired:
+            axes = len(sample_shape)
+            ones = (1,) * (len(lead) - axes)
+            value = value.reshape(*sample_shape, *ones, *value.shape[axes:])
+            value = value.expand(*lead, *value.shape[len(lead) :])
+        out.append(value)
+    rows = max(
+        (v.shape[len(lead) if i in paired else 0] for i, v in enumerate(out) if i not in places),
+        default=1,
+    )
+    return out, (*lead, rows), paired
+
+
+def _weights(dist: "Distribution") -> set[str]:
+    """The variables that are weights of networks in a law, which have no rows."""
+    return {f.cond_var[i] for f in dist.factors for i in places_of_weights(f.law)}
 
 
 def _unfold(value: Tensor, folded: tuple[int, ...]) -> Tensor:

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ancestral.core.errors import GradientError, VariableError
+from ancestral.distributions.net_of_weights import places_of_weights
 from ancestral.losses.node import Node
 from ancestral.losses.prob import (
     CrossEntropy,
@@ -39,6 +40,13 @@ def factors_of(node: Any) -> list[Any]:
 def laws_of(node: Any) -> list[Any]:
     """All elementary laws that an expression mentions, each once."""
     return list({id(f.law): f.law for f in factors_of(node)}.values())
+
+
+def shared_by_rows(node: Node) -> frozenset[str]:
+    """The names of values that all rows share: of globals, and of weights of networks."""
+    found = {v for f in factors_of(node) if f.law.plate is None for v in (*f.var, *f.cond_var)}
+    weights = {f.cond_var[i] for f in factors_of(node) for i in places_of_weights(f.law)}
+    return frozenset(found | weights)
 
 
 def check_names(node: Node) -> None:

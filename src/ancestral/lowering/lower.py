@@ -28,7 +28,7 @@ from ancestral.losses.prob import Expectation, LogProb, Prob
 from ancestral.losses.scope import free, inputs
 from ancestral.lowering import arithmetic, game, laws
 from ancestral.lowering.build import Flow
-from ancestral.lowering.check import check_names
+from ancestral.lowering.check import check_names, shared_by_rows
 from ancestral.lowering.context import Lowering, Rules, Scope
 from ancestral.lowering.draws import Counts
 from ancestral.lowering.gradient_only import spread
@@ -95,7 +95,7 @@ def lower_with_flow(
     check_names(node)
     tree = rewrite(node) if tree is None else tree
     named = inputs_of(node, tree)
-    scalars = scalars | (set(named) - set(inputs(node)))
+    scalars = scalars | (set(named) - set(inputs(node))) | shared_by_rows(node)
     counts: Counts = {}
     while True:  # a number of draws may be written to the right of where it takes effect
         lw = Lowering(tree, RULES, scalars, counts)

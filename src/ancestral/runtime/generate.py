@@ -32,6 +32,7 @@ from ancestral.runtime.run import ParamSet, Run
 from ancestral.runtime.scan import TEXTS
 from ancestral.runtime.source import Source
 from ancestral.runtime.transform import text_of_part, text_of_transform
+from ancestral.runtime.weights import text_of_call
 from ancestral.runtime.writer import Names, Writer, literal, summed
 
 
@@ -83,24 +84,24 @@ def _params(w: Writer, step: ir.Params) -> None:
             w.literal.append((law, key))
     rest = [k for k in raw if k not in law.given]
     if rest:
-        args = ", ".join(w.folded(step.conditions, axes))
-        for key, text in zip(rest, _outputs(w, law, raw, rest, args), strict=True):
+        for key, text in zip(rest, _outputs(w, step, law, raw, rest), strict=True):
             _output(w, step, names, key, text, found, raw[key])
     _expand_fixed(w, step, names, found)
 
 
-def _outputs(w: Writer, law: Any, raw: Any, keys: list[str], args: str) -> list[str]:
+def _outputs(w: Writer, step: ir.Params, law: Any, raw: Any, keys: list[str]) -> list[str]:
     """Run a network: the names of the parameters that it returns, or is split into."""
     (net, network), names = w.network(law, keys), [w.fresh(_stem(key)) for key in keys]
+    call = text_of_call(w, step, law, net, network.call)
     if network.in_order:
-        w.lines.append(f"{', '.join(names)} = {net}({args})")
+        w.lines.append(f"{', '.join(names)} = {call}")
         return names
     if not (network.is_bare and isinstance(raw, Parts)):
-        out = f"{net}({args})" if len(keys) == 1 else w.assign("out", f"{net}({args})")
+        out = call if len(keys) == 1 else w.assign("out", call)
         w.lines.append(f"{', '.join(names)} = {', '.join(f'{out}[{key!r}]' for key in keys)}")
         return names
     split = f".chunk({len(keys)}, -1)" if len(keys) > 1 else ""
-    w.lines.append(f"{', '.join(names)} = {net}({args}){split}")
+    w.lines.append(f"{', '.join(names)} = {call}{split}")
     for key, name in zip(keys, names, strict=True):
         linked = w.inlined(law.split[key], [Code(ast.Name(name, ast.Load()))], {})
         if linked != name:

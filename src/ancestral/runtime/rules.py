@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ancestral.core.axes import Axes, align, fold, lift, sum_event, unfold
+from ancestral.core.axes import Axes, align, lift, sum_event, unfold
 from ancestral.core.errors import ShapeError
 from ancestral.distributions.closed_forms import closed_entropy, closed_kl
 from ancestral.distributions.layout import span_shape, spanned
+from ancestral.distributions.net_of_weights import places_of_weights
 from ancestral.distributions.network import check_rows, failed
 from ancestral.program import instructions as ir
 from ancestral.program import loops
@@ -23,6 +24,7 @@ from ancestral.runtime.rows import again, distinct, take_apart
 from ancestral.runtime.run import ParamSet, Run
 from ancestral.runtime.scan import MEANINGS, scan
 from ancestral.runtime.transform import part, transform
+from ancestral.runtime.weights import conditions_of, params_of
 
 
 def _together(run: Run, registers: tuple[ir.Register, ...], axes: Axes) -> list[Tensor]:
@@ -55,17 +57,16 @@ def _number(step: ir.Number, run: Run) -> Tensor:
 
 def _params(step: ir.Params, run: Run) -> ParamSet:
     law, axes = run.program.laws[step.law], step.out.axes
-    conditions = [run.values[r] for r in step.conditions]
-    if conditions:
-        conditions = fold(conditions, [r.axes for r in step.conditions], axes)
+    conditions = conditions_of(step, run, law)
     sizes = sizes_of(run, step.conditions, axes)
     batch = math.prod(sizes)
     names = [r.name for r in step.conditions]
     try:
-        out = law.params(conditions)
+        out = params_of(step, run, law, conditions)
     except RuntimeError as error:
         raise failed(step.text, names, conditions, error) from error
-    check_rows(law, step.text, names, conditions, out)
+    if not places_of_weights(law):
+        check_rows(law, step.text, names, conditions, out)
     run.raw[step.out] = out
     fixed = {k: v for k, v in out.items() if not _has_rows(law, k) or not isinstance(v, Tensor)}
     free = {k: v for k, v in out.items() if k not in fixed}
