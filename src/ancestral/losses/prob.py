@@ -84,6 +84,8 @@ class Expectation(Node):
         body: The loss inside. Each mention of a bound variable is the same draw.
         sample_shape: How many draws estimate it: a plan, not part of the equation.
         reparam: ``False`` asks for the score-function gradient where ``True`` is pathwise.
+        rows_of: The variable whose rows an unconditional draw follows, where the loss reads two
+            data sets: as many are drawn as that has rows. A plan too.
 
     Example:
         >>> from ancestral.distributions import Normal
@@ -97,6 +99,7 @@ class Expectation(Node):
     body: Node
     draws: int | None
     reparam: bool
+    rows_of: str | None
 
     def __init__(
         self,
@@ -106,12 +109,16 @@ class Expectation(Node):
         reparam: bool = True,
         *,
         draws: int | None = None,
+        rows_of: str | None = None,
     ) -> None:
         object.__setattr__(self, "law", _law(law, "E"))
         refuse_sampling(law)
         object.__setattr__(self, "body", body)
         object.__setattr__(self, "draws", draws if draws is not None else _draws(sample_shape))
         object.__setattr__(self, "reparam", reparam)
+        if rows_of is not None and not isinstance(rows_of, str):
+            raise OptionError(f"E(..., rows_of={rows_of!r}): give the name of one variable.")
+        object.__setattr__(self, "rows_of", rows_of)
         self._coerce("body")
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from ancestral.core.axes import COPY, PLAN, ROW, Axis, union
+from ancestral.core.axes import COPY, PLAN, Axis, union
 from ancestral.core.errors import GradientError, OptionError, ScopeError
 from ancestral.distributions import Law, Sequence
 from ancestral.distributions.base import Factor
@@ -15,13 +15,12 @@ from ancestral.losses.chain import ClosedForm
 from ancestral.losses.node import Constant
 from ancestral.losses.over import depth, levels
 from ancestral.losses.prob import Expectation, LogProb, Prob
-from ancestral.losses.scope import data_names, free
 from ancestral.lowering import experts, sequence
 from ancestral.lowering.build import LOSS, CutPath, Flow, Sum, law_key
 from ancestral.lowering.context import Lowering, Map, Scope, base_of, label
 from ancestral.lowering.draws import Record
 from ancestral.lowering.estimate import Drawn, density, estimate
-from ancestral.lowering.rows import Rows
+from ancestral.lowering.rows import Rows, keeps_rows, row_axis
 from ancestral.printing import loss as loss_text
 from ancestral.program import instructions as ir
 
@@ -69,8 +68,7 @@ def closed_form(lw: Lowering, node: ClosedForm, scope: Scope) -> Sum:
 
 def expectation(lw: Lowering, node: Expectation, scope: Scope) -> Sum:
     """Draw each factor parents first, lower the body with the draws bound, average."""
-    row = _row_axis(lw, node, scope)
-    keep = _keeps_rows(lw, node, scope)
+    row, keep = row_axis(lw, node, scope), keeps_rows(lw, node, scope)
     drawn, inside, rows = _bind(lw, node, scope, row, keep=keep)
     if levels(node.body):
         raise ScopeError(
@@ -147,31 +145,6 @@ def _check_copies(node: Expectation, inside: Scope, body: Sum) -> None:
                 f"{loss_text.text(node)}: the axis {axis.name!r} of its copies is left free. "
                 f'Reduce it inside, e.g. .mean("{axis}") or .exp().mean("{axis}").log().'
             )
-
-
-def _row_axis(lw: Lowering, node: Expectation, scope: Scope) -> Axis:
-    """The rows that an unconditional draw follows: of the law's conditions, of all it mentions."""
-    found: set[Axis] = set()
-    for names, data in ((node.law.cond_var, ()), (free(node), data_names(node))):
-        rows = {a for name in names for a in lw.rows(name, scope)}
-        found = rows | {lw.plates[name] for name in data if name in lw.plates} or found
-        if len(found - {a for a in found if a.like in found}) == 1:
-            break
-    if not found:
-        found = set(lw.plates.values())
-    found -= {a for a in found if a.like in found}  # the same rows, seen once more
-    if len(found) > 1:
-        told = ", ".join(sorted(lw.plates))
-        raise ScopeError(
-            f"{loss_text.text(node)}: its draws could follow the rows of either of two data sets "
-            f"({told}). Reduce each with .mean() before they meet."
-        )
-    return found.pop() if found else Axis("n", ROW)
-
-
-def _keeps_rows(lw: Lowering, node: Expectation, scope: Scope) -> bool:
-    """Whether something that the expectation leaves free has rows."""
-    return any(lw.rows(name, scope) for name in free(node))
 
 
 def _draw(lw: Lowering, node: Expectation, factor: Factor, scope: Scope, row: Axis) -> list[Drawn]:

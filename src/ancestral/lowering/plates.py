@@ -54,7 +54,8 @@ def _rows(node: Node, seen: Seen, given: frozenset[str], meet: Meet) -> frozense
         conditions = _behind(node.law.cond_var, seen)
         data = frozenset(given_names(node.law.factors)) & given
         kept = conditions | _behind(free(node), seen)
-        drawn = conditions | data or kept or _behind(free(node, data=True), seen)
+        told = _behind([node.rows_of] if node.rows_of else [], seen)
+        drawn = conditions | data or told or kept or _behind(free(node, data=True), seen)
         shared = {v for f in node.law.factors if f.law.plate is None for v in f.var}
         rows = {v: frozenset() if v in shared else drawn for v in node.law.var}
         inside = {**seen, **rows}

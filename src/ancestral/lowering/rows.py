@@ -9,15 +9,65 @@ from collections.abc import Mapping
 from typing import Any
 
 from ancestral.core.axes import ROW, Axis
-from ancestral.core.errors import OptionError
+from ancestral.core.errors import OptionError, ScopeError, did_you_mean
+from ancestral.core.names import listing
 from ancestral.distributions.base import Factor
 from ancestral.distributions.eager import parents_first
 from ancestral.distributions.rows import originals
 from ancestral.losses.prob import Expectation
+from ancestral.losses.scope import data_names, free
 from ancestral.lowering.build import Sum, law_key
 from ancestral.lowering.context import Lowering, Scope, label
 from ancestral.printing import loss as loss_text
 from ancestral.program import instructions as ir
+
+
+def row_axis(lw: Lowering, node: Expectation, scope: Scope) -> Axis:
+    """The rows that an unconditional draw follows: of the law's conditions, of all it mentions; or
+    those that it is told to.
+    """
+    found: set[Axis] = set()
+    for names, data in ((node.law.cond_var, ()), (free(node), data_names(node))):
+        rows = {a for name in names for a in lw.rows(name, scope)}
+        found = rows | {lw.plates[name] for name in data if name in lw.plates} or found
+        if len(found - {a for a in found if a.like in found}) == 1:
+            break
+    found -= {a for a in found if a.like in found}  # the same rows, seen once more
+    if node.rows_of is not None:
+        return _told(lw, node, node.rows_of, found, scope)
+    found = found or set(lw.plates.values())
+    if len(found) > 1:
+        first = {axis: name for name, axis in reversed(lw.plates.items())}
+        told = " or ".join(f"rows_of={first[a]!r}" for a in dict.fromkeys(lw.plates.values()))
+        raise ScopeError(
+            f"{loss_text.text(node)}: its draws could follow the rows of either of two data sets. "
+            f"Say whose, E(..., {told}); or reduce each with .mean() before they meet."
+        )
+    return found.pop() if found else Axis("n", ROW)
+
+
+def _told(lw: Lowering, node: Expectation, name: str, found: set[Axis], scope: Scope) -> Axis:
+    """The rows of the variable that an expectation names, checked."""
+    where = f"{loss_text.text(node)} with rows_of={name!r}"
+    if name not in scope.values and name not in lw.plates and name not in lw.scalars:
+        raise ScopeError(
+            f"{where}: the loss reads no variable {name!r}; {did_you_mean(name, lw.plates)}"
+        )
+    own = lw.rows(name, scope)
+    if len(own) != 1:
+        raise ScopeError(f"{where}: {name} has no rows of its own. Name a variable of the data.")
+    if found and not own & found:
+        others = [n for n, axis in lw.plates.items() if axis in found]
+        raise ScopeError(
+            f"{where}: its draws follow those of {listing(others)}, which it reads. Leave rows_of "
+            "out."
+        )
+    return next(iter(own))
+
+
+def keeps_rows(lw: Lowering, node: Expectation, scope: Scope) -> bool:
+    """Whether something that the expectation leaves free has rows."""
+    return any(lw.rows(name, scope) for name in free(node))
 
 
 class Rows:
