@@ -18,6 +18,7 @@ from ancestral.distributions.eager import (
 )
 from ancestral.distributions.layout import Layout, layout, spanned, together
 from ancestral.distributions.net_of_weights import lead_of, places_of_weights
+from ancestral.distributions.pushforward import joined
 from ancestral.distributions.support import check_eager
 
 if TYPE_CHECKING:
@@ -98,7 +99,11 @@ def quantile(dist: "Distribution", u: Tensor, given: object) -> Tensor:
     factor = only_factor(dist, "get_icdf")
     refuse_copies(dist)
     distribution_move(factor.law, "icdf")
-    name = factor.var[0]
+    name, *others = factor.var
+    if others:
+        raise DensityError(
+            f"{factor.text} is over several variables, which have no quantile together."
+        )
     values = as_inputs(dist, given, dist.cond_var)
     return _at_value(factor, "icdf", {**values, name: u}, _ranks(dist))[0]
 
@@ -130,11 +135,11 @@ def _at_value(
     factor: "Factor", which: str, values: Mapping[str, Tensor], ranks: Mapping[str, int]
 ) -> tuple[Tensor, int]:
     """A move at a value, component by component, and how many last axes are event axes."""
-    x = values[factor.var[0]]
+    x = joined(factor.law, [values[v] for v in factor.var])
     conditions = [values[c] for c in factor.cond_var]
     params = params_of(factor, conditions)
     rows = _rows(factor, conditions)
-    found = layout(factor, params, rows, _lead(factor, params, values, ranks))
+    found = layout(factor, params, rows, _lead(factor, params, x, values, ranks))
     if tuple(x.shape[max(x.dim() - len(found.value), 0) :]) != found.value:
         labels = factor.law.moves.value_dims and tuple(x.shape) == (*found.rows, *found.value)[:-1]
         support = factor.law.support(params)
@@ -151,7 +156,11 @@ def _at_value(
 
 
 def _lead(
-    factor: "Factor", params: "Params", values: Mapping[str, Tensor], ranks: Mapping[str, int]
+    factor: "Factor",
+    params: "Params",
+    x: Tensor,
+    values: Mapping[str, Tensor],
+    ranks: Mapping[str, int],
 ) -> int | None:
     """How many axes the rows take in the parameters of a law without a declared event shape.
 
@@ -171,7 +180,7 @@ def _lead(
     }
     span = max(ranks_of.values(), default=0)
     extra = moves.param_dims - moves.value_dims
-    lead = max(span - extra - values[factor.var[0]].dim() + 1, min(span, 1))
+    lead = max(span - extra - x.dim() + 1, min(span, 1))
     widest = next((params[k] for k, rank in ranks_of.items() if rank == span), None)
     for c in factor.cond_var:  # rows are those of the conditions: a network keeps them
         while lead > 1 and widest is not None and values[c].dim():

@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ancestral.bijections.base import Bijection
 from ancestral.core.errors import OptionError, ParameterError, VariableError
 from ancestral.core.names import as_names, listing
 from ancestral.distributions.base import Distribution, Factor
@@ -23,6 +22,7 @@ from ancestral.distributions.layout import declared_event
 from ancestral.distributions.network import check_network, check_returned, split_output
 from ancestral.distributions.noise import check_noise
 from ancestral.distributions.numbers import Numbers, as_constant
+from ancestral.distributions.pushforward import Pushforward
 from ancestral.distributions.sources import check_given, check_variables, lines_of
 
 Parameter = float | Tensor | str | None
@@ -333,7 +333,7 @@ class Law(Distribution):
         return type(self)
 
     @property
-    def pushforward(self) -> "tuple[Law, Bijection] | None":
+    def pushforward(self) -> Pushforward | None:
         """The law and the bijection of which it is the push-forward, if it is a flow's."""
         return None
 

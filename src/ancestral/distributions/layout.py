@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ancestral.core.errors import OptionError, ShapeError
+from ancestral.distributions.pushforward import At
 
 if TYPE_CHECKING:
     from ancestral.distributions.base import Factor
@@ -52,6 +53,7 @@ def together(a: Shape, b: Shape) -> bool:
 
 def has_rows(law: "Law", key: str) -> bool:
     """Whether a parameter follows the rows: it comes from the network or from a condition."""
+    law = law if law.pushforward is None else law.pushforward.base
     return key not in law.given or key in law.bound
 
 
@@ -153,6 +155,10 @@ def layout(factor: "Factor", params: "Params", batch: Shape, lead: int | None = 
     tensors = {
         k: spanned(moves, k, tuple(v.shape)) for k, v in params.items() if isinstance(v, Tensor)
     }
+    ones = moves.param_dims - moves.value_dims
+    for k, v in params.items():
+        if isinstance(v, At):  # the context has the rows, and nothing of the event
+            tensors[k] = (*v.context.shape[:-1], *(1,) * (v.event + ones))
     fixed = [shape for key, shape in tensors.items() if not has_rows(law, key)]
     following = [shape for key, shape in tensors.items() if has_rows(law, key)]
     event = _broadcast(factor, [*fixed, _span_event(law, tensors)])

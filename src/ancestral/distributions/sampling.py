@@ -25,6 +25,7 @@ from ancestral.distributions.eager import (
 from ancestral.distributions.layout import has_rows, layout
 from ancestral.distributions.net_of_weights import lead_of, places_of_weights
 from ancestral.distributions.noise import draw_noise
+from ancestral.distributions.pushforward import parted, with_rows
 from ancestral.distributions.rows import given_rows, taken_apart
 
 if TYPE_CHECKING:
@@ -190,10 +191,11 @@ def sample_factor(
     keep = options.reparam or options.mean
     with torch.set_grad_enabled(torch.is_grad_enabled() and keep):
         params = {
-            k: _unfold(v, flat) if has_rows(law, k) and isinstance(v, Tensor) else v
+            k: with_rows(v, lambda rows: _unfold(rows, flat)) if has_rows(law, k) else v
             for k, v in params_of(factor, conditions, paired).items()
         }
-        return {factor.var[0]: _value(factor, params, folded, options)}
+        value = _value(factor, params, folded, options)
+        return dict(zip(factor.var, parted(law, value), strict=True))
 
 
 def _value(

@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 from ancestral.core.axes import ROW, Axis, union
 from ancestral.core.errors import OptionError
 from ancestral.distributions.base import Factor
 from ancestral.losses.node import Node
-from ancestral.lowering import experts
+from ancestral.lowering import experts, flows
 from ancestral.lowering.build import NUMBER, OUTPUT, Builder, Flow, Sum
 from ancestral.lowering.draws import Counts, Ledger, Path
 from ancestral.lowering.plates import plates
@@ -68,8 +67,10 @@ class Lowering:
         self.shapes: dict[str, tuple[int, ...]] = {}
         # of each value seen along another axis of rows: what it was before, and the move
         self.moved: dict[ir.Register, tuple[ir.Register, tuple[Axis, Axis, int]]] = {}
-        # of each draw of a flow, by its bijection: that of its base, and the log-determinant
-        self.drawn: dict[tuple[ir.Register, int], tuple[ir.Register, ir.Register]] = {}
+        # of each draw of a flow, by its bijection and context: that of its base, and log|det|
+        self.drawn: dict[flows.Drawn, tuple[ir.Register, ir.Register]] = {}
+        # of variables that are one draw: the vector in which they stand side by side
+        self.whole: dict[tuple[ir.Register, ...], ir.Register] = {}
 
     # -- shared pieces ------------------------------------------------------------------------
     def lower(self, node: Node, scope: Scope) -> Sum:
@@ -113,6 +114,7 @@ class Lowering:
 
     def params(self, factor: Factor, scope: Scope) -> ir.Register:
         """The register of a factor's parameters; its network runs there."""
+        flows.know_shapes(self, factor)
         factor = base_of(factor)
         if experts.has_parts(factor):
             return experts.params(self, factor, scope)
@@ -148,21 +150,22 @@ class Lowering:
         if factor.law.density_net is not None:
             return self._by_function(factor, scope)
         params = self.params(factor, scope)
-        params = self.build.cut(params) if factor.detached else params
-        value = self.value(factor.var[0], scope)
+        given = (params, *flows.context(self, factor, scope))
+        given = tuple(self.build.cut(r) for r in given) if factor.detached else given
+        value = flows.joined(self, factor, tuple(self.value(v, scope) for v in factor.var))
         base, log_det = base_of(factor), Sum()
+        (value, params, *context), move = self.unmoved((value, *given))
         if factor.law.pushforward is not None:
-            value, log_det = self.pulled_back(factor, value, scope)
+            value, log_det = flows.pulled_back(self, factor, value, tuple(context), scope)
         slot = self.build.law_slot(base.law)
-        (value, params), move = self.unmoved((value, params))
         log_p = self.build.emit(
             ("density", slot, value, params),
             "log " + base.law.name,
             union(value.axes, params.axes),
             lambda out: ir.Density(out, slot, value, params, base.var[0], self.label(base, scope)),
         )
-        log_p = log_p if move is None else move(log_p)
-        return self.build.register(Sum({log_p: 1.0}).plus(log_det))
+        log_p = self.build.register(Sum({log_p: 1.0}).plus(log_det))
+        return log_p if move is None else move(log_p)
 
     # -- rows seen along another axis ---------------------------------------------------------
     def again(self, arg: ir.Register, old: Axis, new: Axis, part: int = 0) -> ir.Register:
@@ -210,52 +213,6 @@ class Lowering:
             flow,
         )
 
-    # -- flows --------------------------------------------------------------------------------
-    def pushed(self, factor: Factor, z: ir.Register, scope: Scope) -> ir.Register:
-        """The register of a flow's value, from that of its base."""
-        x, log_det = self._transform(factor, z, scope, factor.var[0], inverse=False)
-        self.drawn[x, self._bijection(factor)] = z, log_det
-        return x
-
-    def pulled_back(self, factor: Factor, x: ir.Register, scope: Scope) -> tuple[ir.Register, Sum]:
-        """The register of the base's value, and what the density gains on the way.
-
-        Of the flow's own draw both are known; only a cut to its parameters asks for the inverse.
-        """
-        found = self.drawn.get((x, self._bijection(factor)))
-        if found is not None and not factor.detached:
-            return found[0], Sum({found[1]: -1.0})
-        name = base_of(factor).var[0]
-        z, log_det = self._transform(factor, x, scope, name, inverse=True)
-        return z, Sum({log_det: 1.0})
-
-    def _transform(
-        self, factor: Factor, arg: ir.Register, scope: Scope, name: str, *, inverse: bool
-    ) -> tuple[ir.Register, ir.Register]:
-        """The registers of a bijection's value and log-determinant."""
-        slot, cut, var = self._bijection(factor), factor.detached and inverse, factor.var[0]
-        through = Flow() if cut else Flow(frozenset({("function", slot)}))
-        text = self.label(replace(factor, detached=cut), scope)
-        pair = self.build.emit(
-            ("transform", slot, arg, inverse, cut),
-            name,
-            arg.axes,
-            lambda out: ir.Transform(out, slot, arg, inverse, cut, var, text),
-            self.build.flow[arg] | through,
-        )
-        value, log_det = (
-            self.build.emit(
-                ("part", pair, i), told, arg.axes, partial(ir.Part, pair=pair, index=i)
-            )
-            for i, told in enumerate((name, f"log|det| of {name}"))
-        )
-        return value, log_det
-
-    def _bijection(self, factor: Factor) -> int:
-        """The slot of a flow's bijection."""
-        assert factor.law.pushforward is not None
-        return self.build.function_slot(Map(factor.law.pushforward[1]))
-
     def label(self, factor: Factor, scope: Scope) -> ir.Label:
         """How a factor prints, made when it is read; renamed data by the name it has."""
         names: dict[str, str] = {}
@@ -279,10 +236,13 @@ class Map:
 
 def base_of(factor: Factor) -> Factor:
     """The factor itself; of a flow its base, whose variable is called ``x.base``."""
-    if factor.law.pushforward is None:
+    parts = factor.law.pushforward
+    if parts is None:
         return factor
-    names = tuple(f"{v}.base" for v in factor.var)
-    return replace(factor, law=factor.law.pushforward[0], var=names)
+    outer = dict(zip(factor.law.cond_var, factor.cond_var, strict=True))
+    name = factor.var[0] if len(factor.var) == 1 else f"({','.join(factor.var)})"
+    given = tuple(outer[c] for c in parts.base.cond_var)
+    return replace(factor, law=parts.base, var=(f"{name}.base",), cond_var=given)
 
 
 def label(node: Node) -> ir.Label:

@@ -15,7 +15,7 @@ from ancestral.losses.chain import ClosedForm
 from ancestral.losses.node import Constant
 from ancestral.losses.over import depth, levels
 from ancestral.losses.prob import Expectation, LogProb, Prob
-from ancestral.lowering import experts, sequence
+from ancestral.lowering import experts, flows, sequence
 from ancestral.lowering.build import LOSS, CutPath, Flow, Sum, law_key
 from ancestral.lowering.context import Lowering, Map, Scope, base_of, label
 from ancestral.lowering.draws import Record
@@ -131,8 +131,10 @@ def _drawn_again(lw: Lowering, factor: Factor, made: list[Drawn] | None) -> list
     """What a copy of a factor sees of its draw; of every value of a law it takes its own."""
     if made is None or any(d.estimator is not None and d.estimator.how == "table" for d in made):
         return []
+    whole = len(made) > 1 and made[0].factor.var != made[0].factor.var[:1]  # one density of all
     new = [
-        replace(d, factor=replace(factor, var=(v,))) for d, v in zip(made, factor.var, strict=True)
+        replace(d, factor=factor if whole and i == 0 else replace(factor, var=(v,)))
+        for i, (d, v) in enumerate(zip(made, factor.var, strict=True))
     ]
     return [replace(d, value=lw.build.cut(d.value)) if factor.detached else d for d in new]
 
@@ -172,7 +174,7 @@ def _draw(lw: Lowering, node: Expectation, factor: Factor, scope: Scope, row: Ax
     chosen = _choice(lw, node, factor, scope)
     if chosen.how == "table":
         return [_table(lw, factor, params, chosen, scope)]
-    return [_one_draw(lw, node, factor, params, chosen, scope, row)]
+    return _one_draw(lw, node, factor, params, chosen, scope, row)
 
 
 def _rearranged(
@@ -283,10 +285,11 @@ def _one_draw(
     chosen: Estimator,
     scope: Scope,
     row: Axis,
-) -> Drawn:
+) -> list[Drawn]:
     law, var = factor.law, factor.var[0]
+    context = flows.context(lw, factor, scope)
     count = node.draws if node.draws is not None else chosen.draws
-    key = _key(factor, params, chosen, None if law.plate is None else row)
+    key = (*_key(factor, params, chosen, None if law.plate is None else row), *context)
     record = lw.ledger.assign(key, factor.var, scope.path, scope.depth, count)
     axis, own = _own_axes(factor, record, row)
     base = base_of(factor)
@@ -295,13 +298,15 @@ def _one_draw(
     path = chosen.how == "through" or (chosen.how == "path" and law.moves.reparametrised)
     through = getattr(chosen, "temperature", None)
     behind = lw.build.flow[params]
+    for r in context:
+        behind = behind | lw.build.flow[r]
     flow = (
         behind if path else Flow(cuts=frozenset({_cut_path(lw, law, noise, behind)}) | behind.cuts)
     )
     value = lw.build.emit(
         ("draw", record.index),
         noise,
-        union(params.axes, own),
+        union(params.axes, own, *(r.axes for r in context)),
         lambda out: ir.Draw(
             out, slot, params, noise, base.var[0], not path, lw.label(base, scope), through
         ),
@@ -309,10 +314,16 @@ def _one_draw(
     )
     lw.noise |= {named(noise, part): value for part in kinds(base.law.moves) or ("",)}
     if law.pushforward is not None:
-        value = lw.pushed(factor, value, scope)
+        value = flows.pushed(lw, factor, value, context, scope)
         value = value if path else lw.build.cut(value, flow)
     value = lw.build.cut(value) if factor.detached else value
-    return Drawn(factor, value, chosen if chosen.how == "cut" else None, axis, noise)
+    drawn: list[Drawn] = []
+    for v, part in flows.parted(lw, factor, value).items():
+        if drawn:  # its density, and its score term, are those of the whole
+            drawn.append(Drawn(replace(factor, var=(v,)), part, None, axis))
+        else:
+            drawn.append(Drawn(factor, part, chosen if chosen.how == "cut" else None, axis, noise))
+    return drawn
 
 
 def _own_axes(factor: Factor, record: Record, row: Axis) -> tuple[Axis | None, set[Axis]]:
@@ -355,7 +366,7 @@ def _cut_path(lw: Lowering, law: Law, noise: str, behind: Flow) -> CutPath:
     """What a draw without a pathwise gradient hides: its parameters, and its bijection's."""
     sources = behind.sources
     if law.pushforward is not None:
-        sources |= {("function", lw.build.function_slot(Map(law.pushforward[1])))}
+        sources |= {("function", lw.build.function_slot(Map(law.pushforward.bijection)))}
     return CutPath(noise, lw.build.law_slot(law), sources)
 
 

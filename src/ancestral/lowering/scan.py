@@ -150,10 +150,15 @@ class _Split:
         """Let what is known of draws, and of those of flows, be known of them at all times."""
         for name, register in self.lw.noise.items():
             self.lw.noise[name] = self.moved.get(register, register)
-        for (x, fn), (z, log_det) in list(self.lw.drawn.items()):
+        for (x, fn, given), (z, log_det) in list(self.lw.drawn.items()):
             if x in self.moved and z in self.moved and log_det in self.moved:
                 pair = self.moved[z], self.moved[log_det]
-                self.lw.drawn[self.moved[x], fn] = pair
+                given = tuple(self.moved.get(r, r) for r in given)
+                self.lw.drawn[self.moved[x], fn, given] = pair
+        for parts, whole in list(self.lw.whole.items()):
+            if whole in self.moved:
+                moved = tuple(self.moved.get(r, r) for r in parts)
+                self.lw.whole[moved] = self.moved[whole]
 
 
 def _reached(body: Body, first: Iterable[ir.Register], *, draws: bool = False) -> set[ir.Register]:

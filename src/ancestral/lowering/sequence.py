@@ -15,6 +15,7 @@ from ancestral.distributions import Joint, Sequence
 from ancestral.distributions.base import Factor
 from ancestral.distributions.chains import inside
 from ancestral.losses.chain import ClosedForm, fits
+from ancestral.lowering import flows
 from ancestral.lowering.build import CutPath, Flow, Sum
 from ancestral.lowering.context import Lowering, Scope, base_of, label
 from ancestral.lowering.scan import Carried, Registers, shifted, split
@@ -172,7 +173,7 @@ class Chain:
             scope = self._scope(values)
             params = self.lw.params(f, scope)
             if f.law.is_random:
-                values[f.var[0]] = self._draw(f, params, scope, how, draws)
+                values.update(self._draw(f, params, scope, how, draws))
                 continue
             for own, v in zip(f.law.var, f.var, strict=True):
                 make = partial(ir.Pick, params=params, key=own)
@@ -181,11 +182,14 @@ class Chain:
 
     def _draw(
         self, f: Factor, params: ir.Register, scope: Scope, how: Drawing, draws: Registers
-    ) -> ir.Register:
+    ) -> Registers:
         """Record one draw of a step."""
         base, noise = base_of(f), how.noise[f.var[0]]
         slot, law_slot = self.lw.build.law_slot(base.law), self.lw.build.law_slot(self.law)
+        context = flows.context(self.lw, f, scope)
         behind = self.lw.build.flow[params]
+        for r in context:
+            behind = behind | self.lw.build.flow[r]
         flow = behind
         if not how.path:
             cut = CutPath(next(iter(how.noise.values())), law_slot, behind.sources)
@@ -194,14 +198,14 @@ class Chain:
         value = draws[noise] = self.lw.build.emit(
             ("draw", how.index, f.var[0]),
             f.var[0],
-            union(params.axes, how.axes),
+            union(params.axes, how.axes, *(r.axes for r in context)),
             lambda out: ir.Draw(out, slot, params, noise, base.var[0], not how.path, text),
             flow,
         )
         if f.law.pushforward is not None:
-            value = self.lw.pushed(f, value, scope)
+            value = flows.pushed(self.lw, f, value, context, scope)
             value = value if how.path else self.lw.build.cut(value, flow)
-        return value
+        return flows.parted(self.lw, f, value)
 
     def _scope(self, values: Registers) -> Scope:
         return Scope({name: Sum({r: 1.0}) for name, r in values.items()})

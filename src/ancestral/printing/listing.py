@@ -150,7 +150,10 @@ def _draw(step: ir.Draw, names: Names) -> str:
 
 def _transform(step: ir.Transform, names: Names) -> str:
     f = f"f{'⁻¹' if step.inverse else ''} of {step.text}"
-    return f"{f} at {names[step.arg]}, with log|det|" + (", parameters cut" if step.cut else "")
+    given = "" if step.context is None else f" given {names[step.context]}"
+    return f"{f} at {names[step.arg]}{given}, with log|det|" + (
+        ", parameters cut" if step.cut else ""
+    )
 
 
 def _again(step: ir.Again, names: Names) -> str:

@@ -144,8 +144,9 @@ class Call(Step):
 
 @dataclass(frozen=True, eq=False)
 class Transform(Step):
-    """A bijection, or its inverse, at a point: the pair of the value and the log-determinant,
-    which is summed over the event. With ``cut`` no gradient reaches its parameters.
+    """A bijection, or its inverse, at a point and given a context: the pair of the value and the
+    log-determinant, which is summed over the event. With ``cut`` no gradient reaches its
+    parameters.
     """
 
     fn: int
@@ -154,6 +155,7 @@ class Transform(Step):
     cut: bool
     var: str
     text: Label
+    context: Register | None = None
 
 
 @dataclass(frozen=True, eq=False)

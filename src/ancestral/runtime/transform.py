@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ancestral.bijections import Bijection
+from ancestral.bijections.base import moved
 from ancestral.core.axes import fold, sum_event
 from ancestral.distributions.network import failed
 from ancestral.program import instructions as ir
@@ -13,11 +14,11 @@ from ancestral.runtime.batch import sizes_of, unfolded
 from ancestral.runtime.run import Run
 from ancestral.runtime.writer import Writer, summed
 
-Move = Callable[[Tensor], tuple[Tensor, Tensor]]
+Move = Callable[..., tuple[Tensor, Tensor]]
 
 
 def direction(bijection: Bijection, *, inverse: bool, cut: bool) -> Move:
-    """A bijection's direction as a function of a point.
+    """A bijection's direction as a function of a point, and of a context if it takes one.
 
     Args:
         bijection: The map.
@@ -37,10 +38,10 @@ class _Cut(nn.Module):
         super().__init__()
         self.call = _Direction(bijection, inverse=inverse)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, *point: Tensor) -> tuple[Tensor, Tensor]:
         """The value and the log-determinant."""
         fixed = {name: p.detach() for name, p in self.call.named_parameters()}
-        out: tuple[Tensor, Tensor] = functional_call(self.call, fixed, (x,))
+        out: tuple[Tensor, Tensor] = functional_call(self.call, fixed, point)
         return out
 
 
@@ -51,11 +52,9 @@ class _Direction(nn.Module):
         super().__init__()
         self.bijection, self.inverse = bijection, inverse
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The value and the log-determinant."""
-        if self.inverse:
-            return self.bijection.inverse_and_log_det(x)
-        return self.bijection.forward_and_log_det(x)
+        return moved(self.bijection, x, context, inverse=self.inverse)
 
 
 def transform(step: ir.Transform, run: Run) -> tuple[Tensor, Tensor]:
@@ -64,15 +63,22 @@ def transform(step: ir.Transform, run: Run) -> tuple[Tensor, Tensor]:
     declared = run.program.shapes.get(step.var, ())
     if arg.dim() == 0 and declared:  # a number stands for the whole event
         arg = arg.expand(declared)
-    (x,) = fold([arg], [step.arg.axes], step.out.axes)
-    sizes = sizes_of(run, (step.arg,), step.out.axes)
+    read = _read(step)
+    values = [arg, *(run.values[r] for r in read[1:])]
+    point = fold(values, [r.axes for r in read], step.out.axes)
+    sizes = sizes_of(run, read, step.out.axes)
     move = direction(run.program.functions[step.fn].net, inverse=step.inverse, cut=step.cut)
     try:
-        value, log_det = move(x)
+        value, log_det = move(*point)
     except RuntimeError as error:
-        raise failed(step.text, [step.arg.name], [x], error) from error
+        raise failed(step.text, [r.name for r in read], point, error) from error
     axes = len(step.out.axes)
     return unfolded(step, value, sizes), sum_event(unfolded(step, log_det, sizes), axes)
+
+
+def _read(step: ir.Transform) -> tuple[ir.Register, ...]:
+    """The registers of the point, and of the context."""
+    return (step.arg,) if step.context is None else (step.arg, step.context)
 
 
 def part(step: ir.Part, run: Run) -> Tensor:
@@ -87,13 +93,13 @@ def text_of_transform(w: Writer, step: ir.Transform) -> None:
     declared = w.program.shapes.get(step.var, ())
     if w.run.values[step.arg].dim() == 0 and declared:  # a number stands for the whole event
         name, shape = w.assign("t", f"{w.text(step.arg)}.expand({declared})"), declared
-        args = [name if axes else f"{name}[None]"]
+        args = [name if axes else f"{name}[None]", *w.folded(_read(step)[1:], axes)]
     else:
-        args = w.folded((step.arg,), axes)
+        args = w.folded(_read(step), axes)
     net = w.program.functions[step.fn].net
     f = w.bind("flow", direction(net, inverse=step.inverse, cut=step.cut))
     value, log_det = w.fresh("z" if step.inverse else "x"), w.fresh("t")
-    w.lines.append(f"{value}, {log_det} = {f}({args[0]})")
+    w.lines.append(f"{value}, {log_det} = {f}({', '.join(args)})")
     event = tuple(w.run.values[step.out][0].shape[len(axes) :])
     left = len(shape) - net.event_dims
     log_det = w.unfolded(log_det, axes, shape[:left])

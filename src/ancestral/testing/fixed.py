@@ -9,6 +9,7 @@ from ancestral.distributions import Law
 from ancestral.distributions.constraints import Constraint
 from ancestral.distributions.law import Params
 from ancestral.distributions.layout import layout
+from ancestral.distributions.pushforward import At
 
 
 class Fixed(Law):
@@ -55,6 +56,8 @@ class Fixed(Law):
             core = len(moves.cores[key]) if key in moves.cores else moves.param_dims
             if isinstance(value, Tensor) and value.dim() > parts + core:
                 out[key] = value.squeeze(0)
+            elif isinstance(value, At):
+                out[key] = value.at(value.context.squeeze(0))
         return out
 
     def support(self, params: Params) -> Constraint | None:
