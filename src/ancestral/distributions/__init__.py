@@ -16,6 +16,7 @@ from ancestral.distributions.dirichlet import Dirichlet
 from ancestral.distributions.dirichlet_multinomial import DirichletMultinomial
 from ancestral.distributions.discretized_logistic import DiscretizedLogistic
 from ancestral.distributions.empirical import EmpiricalDistribution
+from ancestral.distributions.energy_model import EnergyModel
 from ancestral.distributions.exponential import Exponential
 from ancestral.distributions.folded_normal import FoldedNormal
 from ancestral.distributions.gamma import Gamma
@@ -98,6 +99,7 @@ __all__ = [
     "ElementWiseProductOfNormal",
     "EmpiricalDistribution",
     "ExpRelaxedCategorical",
+    "EnergyModel",
     "Exponential",
     "FoldedNormal",
     "Gamma",

@@ -63,9 +63,9 @@ class CustomProb(Law):
     def examples(cls) -> list[dict[str, Any]]:
         """Two bent normal laws, whose log density is a module; one has a condition."""
         return [
-            {"log_prob_fn": _Bent(0.6), "features_shape": [2]},
+            {"log_prob_fn": Bent(0.6), "features_shape": [2]},
             {
-                "log_prob_fn": _Bent(-0.3),
+                "log_prob_fn": Bent(-0.3),
                 "features_shape": [2],
                 "cond_var": ["y"],
                 "given": {"y": torch.tensor([[0.4, -0.9]])},
@@ -79,9 +79,9 @@ class CustomProb(Law):
         )
 
 
-class _Bent(nn.Module):
-    r"""The log density of the examples, :math:`z_1 \sim N(m, 1)`, :math:`z_2 \sim N(b z_1^2, 1)`,
-    with the mean of a condition as m.
+class Bent(nn.Module):
+    r"""The log density of the examples, and of those of an energy: :math:`z_1 \sim N(m, 1)`,
+    :math:`z_2 \sim N(b z_1^2, 1)`, with the mean of a condition as m.
     """
 
     def __init__(self, bend: float) -> None:

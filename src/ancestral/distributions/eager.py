@@ -266,7 +266,7 @@ def refuse_copies(dist: "Distribution") -> None:
 def refuse_sampling(dist: "Distribution") -> None:
     """Raise if a factor is given by its log density alone, naming what draws from such a law."""
     for factor in dist.factors:
-        if factor.law.density_net is not None:
+        if factor.law.density_net is not None and factor.law.by_steps is None:
             raise SamplingError(
                 f"{factor.text} is a {factor.law.distribution_name}, given by its log density "
                 "alone: it cannot be drawn from at once. Use a sampler over its density (Langevin "

@@ -20,6 +20,7 @@ class Atom:
         values: The variables that stand at a value, ``{"z": 0}`` for ``p(x|z=0)``.
         power: Its exponent: a number, or a name that may have an index, ``("S", 1)``.
         each: The variable of which it has one entry, in a product over all of them.
+        exponential: Whether it is an energy E, which stands for exp(-E).
     """
 
     name: str
@@ -28,6 +29,7 @@ class Atom:
     values: Mapping[str, int] = field(default_factory=dict)
     power: "float | tuple[str, int] | None" = None
     each: str = ""
+    exponential: bool = False
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ __all__ = [
     "AdversarialLeastSquares",
     "AdversarialWassersteinDistance",
     "Constant",
+    "ContrastiveDivergence",
     "CrossEntropy",
     "E",
     "EnergyDistance",
@@ -59,6 +60,7 @@ __all__ = [
     "Parameter",
     "Pathwise",
     "Permuted",
+    "PersistentCD",
     "Prob",
     "Score",
     "StraightThrough",
@@ -87,6 +89,8 @@ _HIGHER = {
     "LeaveOneOut": "ancestral.estimators.score",
     "Enumerate": "ancestral.estimators.enumerate",
     "StraightThrough": "ancestral.estimators.straight_through",
+    "ContrastiveDivergence": "ancestral.estimators.contrastive_divergence",
+    "PersistentCD": "ancestral.estimators.persistent_cd",
 }
 
 

@@ -4,23 +4,40 @@ from collections.abc import Mapping
 from typing import Any
 
 from ancestral.core.errors import OptionError, did_you_mean
-from ancestral.distributions import Distribution
+from ancestral.distributions import Distribution, EnergyModel
 from ancestral.losses.node import Node, Planned
-from ancestral.losses.prob import CrossEntropy, Entropy, Expectation, KullbackLeibler
+from ancestral.losses.prob import (
+    CrossEntropy,
+    Entropy,
+    Expectation,
+    KullbackLeibler,
+    LogProb,
+    Prob,
+)
 
 
 def drawn_factors(node: Any) -> list[Any]:
-    """The factors of all laws that the loss draws from."""
+    """The factors of all laws that the loss draws from; the constant of an energy is an
+    expectation, too.
+    """
     found: list[Any] = []
     if isinstance(node, Expectation):
         found += node.law.factors
         inner = (f.law.rearranged for f in node.law.factors)
         found += [f for law in inner if law is not None for f in law.factors]
-    elif isinstance(node, (KullbackLeibler, CrossEntropy, Entropy)):
+    elif isinstance(node, (LogProb, Prob)):
+        found += _energies(node.law)
+    elif isinstance(node, (KullbackLeibler, CrossEntropy)):
+        found += [*node.q.factors, *_energies(node.p)]
+    elif isinstance(node, Entropy):
         found += node.q.factors
     for child in node.children:
         found += drawn_factors(child)
     return found
+
+
+def _energies(law: Distribution) -> list[Any]:
+    return [f for f in law.factors if isinstance(f.law, EnergyModel)]
 
 
 def attach(node: Any, choices: Mapping[Any, Any]) -> Node:

@@ -19,11 +19,14 @@ from ancestral.program import instructions as ir
 
 @dataclass(frozen=True)
 class CutPath:
-    """A gradient that a draw does not pass on: the draw, its law, and what lies behind it."""
+    """A gradient that a draw does not pass on: the draw, its law, what lies behind it, and what to
+    say of it if that is another thing than of most draws.
+    """
 
     draw: str
     law: int
     sources: frozenset[Hashable]
+    why: str = ""
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,8 @@ def _trains(program: Program, source: Any, trained: set[int] | None) -> bool:
 
 def _cut_message(node: Node, program: Program, cut: CutPath) -> str:
     law = program.laws[cut.law]
+    if cut.why:
+        return f"in {loss_text.text(node)}: {cut.why}"
     if not law.is_random:
         return (
             f"in {loss_text.text(node)}: {cut.draw} is what a program returns, without gradient, "

@@ -6,6 +6,7 @@ from typing import Any
 
 from ancestral.core.axes import ROW, Axis, union
 from ancestral.core.errors import OptionError
+from ancestral.distributions import EnergyModel
 from ancestral.distributions.base import Factor
 from ancestral.losses.node import Node
 from ancestral.lowering import experts, flows
@@ -65,6 +66,7 @@ class Lowering:
         self.noise: dict[str, ir.Register] = {}
         self.bound: dict[str, ir.Register] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
+        self.kept: dict[str, ir.Register] = {}  # of each state: what is given back
         # of each value seen along another axis of rows: what it was before, and the move
         self.moved: dict[ir.Register, tuple[ir.Register, tuple[Axis, Axis, int]]] = {}
         # of each draw of a flow, by its bijection and context: that of its base, and log|det|
@@ -147,6 +149,8 @@ class Lowering:
 
     def density(self, factor: Factor, scope: Scope) -> ir.Register:
         """The register of a factor's log density."""
+        if isinstance(factor.law, EnergyModel):
+            return self.build.register(self.rules[EnergyModel](self, factor, scope))
         if factor.law.density_net is not None:
             return self._by_function(factor, scope)
         params = self.params(factor, scope)

@@ -86,6 +86,12 @@ class Ledger:
         self.records.append(record)
         return record
 
+    def name(self, var: str, record: Record) -> str:
+        """The name of a draw: its variable; of a second draw of it, with a number."""
+        earlier = self.records[: record.index]
+        before = [r for r in earlier if r.key[1][0] == var and r.key[4] != "table"]
+        return f"{var}#{len(before) + 1}" if before else var
+
     @property
     def counts(self) -> Counts:
         """The numbers of draws that were written, by who took the draw first."""

@@ -30,6 +30,7 @@ from ancestral.lowering.rewrite import rewrite
 from ancestral.printing import loss as loss_text
 from ancestral.program import loops
 from ancestral.program.instructions import Program
+from ancestral.runtime.chains import fill
 from ancestral.runtime.compiled import check_choice
 from ancestral.runtime.entry import Entry
 from ancestral.runtime.interpret import interpret
@@ -37,7 +38,7 @@ from ancestral.runtime.run import Run
 from ancestral.runtime.step import Entered, Step
 from ancestral.runtime.watch import Watch
 
-OPTIONS = ("x_dict", "return_dict", "generator", "noise", "batch_n", "data_size")
+OPTIONS = ("x_dict", "return_dict", "generator", "noise", "batch_n", "state", "data_size")
 
 
 class LossFunction:
@@ -110,6 +111,7 @@ class LossFunction:
         generator: Generator = None,
         noise: Mapping[str, Tensor] | None = None,
         batch_n: int | None = None,
+        state: Mapping[str, Tensor] | None = None,
         **scalars: Any,
     ) -> Any:
         """The value at given data.
@@ -120,6 +122,7 @@ class LossFunction:
             generator: Source of randomness; torch's default generator if not given.
             noise: Base noise by the name of the draw, as ``program()`` prints it.
             batch_n: Number of rows where no data says it.
+            state: What steps of a model have left, by name; fresh if not given. It is read alone.
             scalars: Values of parameters such as ``beta=0.5``.
 
         Returns:
@@ -143,6 +146,8 @@ class LossFunction:
         if torch.is_grad_enabled():
             self.check_gradients(run.program.scalars)
         self._refuse_value(run.program)
+        if run.program.kept:
+            run.state = state or {}
         if not return_dict:
             return execute(run, watch)
         run.step = None  # the interpreter keeps what it draws
@@ -271,6 +276,8 @@ def execute(run: Run, watch: Watch | None) -> Any:
         A tensor; of a game a tuple of them, one for each player.
     """
     try:
+        if run.program.kept:
+            fill(run)
         if run.step is not None:
             return run.step(run)
         value = interpret(run, watch)
@@ -291,7 +298,10 @@ def name_error(run: Run, error: Exception) -> None:
 
 def explain(run: Run) -> None:
     """Run again on the same noise, watched: raises if a term, a variable or a row is at fault."""
-    interpret(Run(run.program, run.data, run.drawn, run.generator, run.batch_n), Watch())
+    again = Run(run.program, run.data, run.drawn, run.generator, run.batch_n)
+    if run.program.kept:
+        again.state = run.state
+    interpret(again, Watch())
 
 
 def precision(values: Iterable[Any]) -> torch.dtype:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ancestral.core.axes import COPY, PLAN, Axis, union
 from ancestral.core.errors import GradientError, OptionError, ScopeError
-from ancestral.distributions import Law, Sequence
+from ancestral.distributions import EnergyModel, Law, Sequence
 from ancestral.distributions.base import Factor
 from ancestral.distributions.noise import kinds, named
 from ancestral.estimators.base import Estimator
@@ -15,7 +15,7 @@ from ancestral.losses.chain import ClosedForm
 from ancestral.losses.node import Constant
 from ancestral.losses.over import depth, levels
 from ancestral.losses.prob import Expectation, LogProb, Prob
-from ancestral.lowering import experts, flows, sequence
+from ancestral.lowering import energy, experts, flows, sequence
 from ancestral.lowering.build import LOSS, CutPath, Flow, Sum, law_key
 from ancestral.lowering.context import Lowering, Map, Scope, base_of, label
 from ancestral.lowering.draws import Record
@@ -159,6 +159,8 @@ def _draw(lw: Lowering, node: Expectation, factor: Factor, scope: Scope, row: Ax
         return _sequence(lw, node, factor, scope, row)
     if law.rearranged is not None:
         return _rearranged(lw, node, factor, scope, row)
+    if isinstance(law, EnergyModel):
+        return [_by_chains(lw, node, factor, scope, row)]
     params = lw.params(factor, scope)
     if not law.is_random:
         out = []
@@ -175,6 +177,17 @@ def _draw(lw: Lowering, node: Expectation, factor: Factor, scope: Scope, row: Ax
     if chosen.how == "table":
         return [_table(lw, factor, params, chosen, scope)]
     return _one_draw(lw, node, factor, params, chosen, scope, row)
+
+
+def _by_chains(lw: Lowering, node: Expectation, factor: Factor, scope: Scope, row: Axis) -> Drawn:
+    """A draw of a law that is given by its energy: where chains end."""
+    plan = energy.plan_of_draw(factor, node, scope)
+    conditions = (lw.value(c, scope).axes for c in factor.cond_var)
+    axes = union((row,) if factor.law.plate is not None else (), *conditions)
+    record = energy.assign(lw, factor, scope, axes, plan, node.draws)
+    axis, own = _own_axes(factor, record, row)
+    value = energy.drawn(lw, node, factor, scope, record, union(axes, own))
+    return Drawn(factor, value, None, axis, lw.ledger.name(factor.var[0], record))
 
 
 def _rearranged(
@@ -294,7 +307,7 @@ def _one_draw(
     axis, own = _own_axes(factor, record, row)
     base = base_of(factor)
     slot = lw.build.law_slot(base.law)
-    noise = _noise_name(lw, var, record.index).replace(var, base.var[0], 1)
+    noise = lw.ledger.name(var, record).replace(var, base.var[0], 1)
     path = chosen.how == "through" or (chosen.how == "path" and law.moves.reparametrised)
     through = getattr(chosen, "temperature", None)
     behind = lw.build.flow[params]
@@ -351,7 +364,7 @@ def _sequence(
     record = lw.ledger.assign(key, factor.var, scope.path, scope.depth, count)
     axis, own = _own_axes(factor, record, row)
     path = chosen.how == "path" and factor.law.moves.reparametrised
-    names = {sequence.at(v, "t"): _noise_name(lw, v, record.index) for v in factor.var}
+    names = {sequence.at(v, "t"): lw.ledger.name(v, record) for v in factor.var}
     how = sequence.Drawing(record.index, union(own), path, names)
     drawn: list[Drawn] = []
     for var, value in sequence.draw(lw, factor, scope, how).items():
@@ -368,9 +381,3 @@ def _cut_path(lw: Lowering, law: Law, noise: str, behind: Flow) -> CutPath:
     if law.pushforward is not None:
         sources |= {("function", lw.build.function_slot(Map(law.pushforward.bijection)))}
     return CutPath(noise, lw.build.law_slot(law), sources)
-
-
-def _noise_name(lw: Lowering, var: str, index: int) -> str:
-    """The name of a draw: its variable; of a second draw of it, with a number."""
-    before = [r for r in lw.ledger.records[:index] if r.key[1][0] == var and r.key[4] != "table"]
-    return f"{var}#{len(before) + 1}" if before else var

@@ -1,5 +1,6 @@
 """From an expression to a program: the passes in order."""
 
+from ancestral.distributions import EnergyModel
 from ancestral.losses.apply import Apply, Grad, Jvp, Norm
 from ancestral.losses.chain import ClosedForm, LogMeanExp
 from ancestral.losses.game import Game
@@ -26,7 +27,7 @@ from ancestral.losses.node import (
 from ancestral.losses.over import OverRows
 from ancestral.losses.prob import Expectation, LogProb, Prob
 from ancestral.losses.scope import free, inputs
-from ancestral.lowering import arithmetic, game, laws
+from ancestral.lowering import arithmetic, energy, game, laws
 from ancestral.lowering.build import Flow
 from ancestral.lowering.check import check_names, shared_by_rows
 from ancestral.lowering.context import Lowering, Rules, Scope
@@ -68,6 +69,7 @@ RULES: Rules = {
     IterativeLoss: iterative,
     OverRows: over_rows,
     Game: game.objectives,
+    EnergyModel: energy.log_density,  # a law, which has more to say than its parameters
 }
 
 
@@ -103,7 +105,8 @@ def lower_with_flow(
         if lw.ledger.counts == counts:
             break
         counts = lw.ledger.counts
-    steps = one_pass(pruned(lw.build.steps, [result, *lw.bound.values()]))
+    wanted = [result, *lw.bound.values(), *lw.kept.values()]
+    steps = one_pass(pruned(lw.build.steps, wanted))
     program = Program(
         steps=steps,
         result=result,
@@ -118,5 +121,6 @@ def lower_with_flow(
         merged=tuple(lw.build.merged.values()),
         reading=listing,
         gradient_only=spread(steps, lw),
+        kept=lw.kept,
     )
     return program, lw.build.flow[result], lw.build.flow

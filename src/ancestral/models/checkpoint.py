@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from ancestral.core.errors import CheckpointError
 from ancestral.core.names import listing
+from ancestral.models.carried import Carried
 
 FORMAT_VERSION = 1
 WEIGHTS, MANIFEST = "weights.safetensors", "model.json"
@@ -109,8 +110,21 @@ def load(folder: Path, modules: nn.Module) -> None:
         state = load_file(weights)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{WEIGHTS} in {folder} cannot be read: {error}.") from error
-    _check_fits(folder, manifest, modules.state_dict(), state)
+    _check_fits(folder, manifest, _expected(modules, state), state)
     modules.load_state_dict(state)
+
+
+def _expected(modules: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The state that modules have; of what steps hand on, whatever there is, in the right sizes."""
+    own = dict(modules.state_dict())
+    for prefix, module in modules.named_modules():
+        if isinstance(module, Carried):
+            own = {k: v for k, v in own.items() if not k.startswith(f"{prefix}.")}
+            for name, sizes in module.sizes.items():
+                saved = state.get(f"{prefix}.{name}")
+                if saved is not None:
+                    own[f"{prefix}.{name}"] = saved.new_empty((*sizes, *saved.shape[len(sizes) :]))
+    return own
 
 
 def _check_fits(

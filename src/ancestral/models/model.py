@@ -16,14 +16,14 @@ from ancestral.distributions.eager import name_words
 from ancestral.losses import Node
 from ancestral.losses.game import Game
 from ancestral.lowering.function import LossFunction
-from ancestral.models import checkpoint
+from ancestral.models import checkpoint, seats
+from ancestral.models.carried import Carried
 from ancestral.models.faults import instead
 from ancestral.models.fit import Fitting, History
 from ancestral.models.inner import with_inner
 from ancestral.models.parameters import check_all_mentioned, check_all_trained
 from ancestral.models.player import Player, check_players, game_of
 from ancestral.models.schedules import Schedule, Schedules
-from ancestral.models.seats import give_optimizers, refuse_both, state_of, take_seats, ways_of
 from ancestral.models.steps import Steps, with_size
 from ancestral.models.turn import Given, evaluate, naming, option, play_together
 
@@ -89,20 +89,21 @@ class Model:
         self.order = order
         is_game = players is not None
         if is_game:
-            refuse_both(loss, distributions)
+            seats.refuse_both(loss, distributions)
         everyone = check_players(with_inner(loss, players), order)
         loss = game_of(everyone) if is_game else loss
-        ways = ways_of(clip_grad_norm, clip_grad_value, retain_graph, compile, order)
+        ways = seats.ways_of(clip_grad_norm, clip_grad_value, retain_graph, compile, order)
         self._ways = ways
+        self._carried = Carried()
         self._position = 0  # in a round, of the evaluation that comes next in a fit
-        self._turns = take_seats(loss, distributions, everyone, ways, is_game=is_game)
+        self._turns = seats.take_seats(loss, distributions, everyone, ways, is_game=is_game)
         self.distributions = self._turns[0].everyone
         for turn in self._turns:
             with naming(turn):
                 check_all_mentioned(turn.objective, turn.modules)
         self.schedules = Schedules(schedules, loss, test_loss) if schedules else None
         self._set(loss, test_loss)
-        give_optimizers(self._turns, everyone, optimizer, optimizer_params)
+        seats.give_optimizers(self._turns, everyone, optimizer, optimizer_params)
         self._check_updated()
 
     clip_grad_norm = option("clip_grad_norm")
@@ -147,7 +148,9 @@ class Model:
         self.test_loss: Node = test_loss
         self._turns, self._steps = turns, steps
         self._cycle = [turn for turn in turns for _ in range(turn.steps)]
-        self._state = state_of(self.distributions, self.schedules, loss, test_loss)
+        self._carried.sizes = steps.kept()
+        kept = self.schedules, self._carried
+        self._state = seats.state_of(self.distributions, *kept, loss, test_loss)
         for turn in turns:
             turn.look_after(self._state)
         self._laws = list(self.distributions)
@@ -176,6 +179,11 @@ class Model:
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         """The optimizer of each player, by its name."""
         return {turn.name: turn.optimizer for turn in self._turns}
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """What steps hand to the next, by name, such as buffers of chains; saved with the rest."""
+        return self._carried.of(self.trained)
 
     def _notice_freezing(self) -> None:
         """Parameters that were frozen or freed since the last step: all checks are made again."""
@@ -299,7 +307,8 @@ class Model:
         return value
 
     def _evaluate(self, function: LossFunction, batch: Any, options: dict[str, Any]) -> Any:
-        return evaluate(function, self._state, self._filled(batch, options), options)
+        filled = self._filled(batch, options)
+        return evaluate(function, self._state, filled, {**options, "state": self.state})
 
     # -- whole runs -----------------------------------------------------------------------------
     def fit(
@@ -384,15 +393,7 @@ class Model:
 
     def __repr__(self) -> str:
         """Laws, loss and optimizer."""
-        if isinstance(self.loss, Game):
-            lines = "".join(f"    {t.name}: {t.told()}\n" for t in self._turns)
-            return f"Model(\n  players, {self.order}:\n{lines}  game:\n    {self.loss}\n)"
-        laws = self._turns[-1].told("\n    ")
-        optimizer = type(self.optimizer).__name__
-        return (
-            f"Model(\n  trained:\n    {laws}\n  loss:\n    {self.loss}\n"
-            f"  optimizer: {optimizer}\n)"
-        )
+        return seats.told(self._turns, self.loss, self.order)
 
 
 name_words(Model)

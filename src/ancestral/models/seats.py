@@ -8,6 +8,8 @@ from torch import nn
 
 from ancestral.core.errors import OptionError, TrainingError
 from ancestral.losses import Node
+from ancestral.losses.game import Game
+from ancestral.models.carried import CARRIED, Carried
 from ancestral.models.inner import own_modules
 from ancestral.models.optimizer import make_optimizer
 from ancestral.models.parameters import modules_in
@@ -110,9 +112,11 @@ def give_optimizers(
 
 
 def state_of(
-    distributions: nn.ModuleList, schedules: nn.Module | None, *losses: Node
+    distributions: nn.ModuleList, schedules: nn.Module | None, carried: Carried, *losses: Node
 ) -> nn.ModuleDict:
-    """All that losses compute with: what is trained, what is not, and where schedules stand."""
+    """All that losses compute with: what is trained, what is not, where schedules stand, and what
+    steps hand to the next.
+    """
     ours = {*distributions.modules(), *distributions.parameters()}
     others = [
         module
@@ -120,10 +124,20 @@ def state_of(
         if module not in ours
         and not (isinstance(module, nn.ParameterList) and ours.issuperset(module))
     ]
-    state = nn.ModuleDict({"trained": distributions, "fixed": nn.ModuleList(others)})
+    fixed = nn.ModuleList(others)
+    state = nn.ModuleDict({"trained": distributions, "fixed": fixed, CARRIED: carried})
     if schedules is not None:
         state["schedules"] = schedules
     return state
+
+
+def told(turns: Sequence[Turn], loss: Node, order: str) -> str:
+    """A model in words: laws, loss and optimizer; of a game its players."""
+    if isinstance(loss, Game):
+        lines = "".join(f"    {t.name}: {t.told()}\n" for t in turns)
+        return f"Model(\n  players, {order}:\n{lines}  game:\n    {loss}\n)"
+    laws, optimizer = turns[-1].told("\n    "), type(turns[-1].optimizer).__name__
+    return f"Model(\n  trained:\n    {laws}\n  loss:\n    {loss}\n  optimizer: {optimizer}\n)"
 
 
 def _limit(name: str, value: float | None) -> float | None:

@@ -71,6 +71,13 @@ class Steps:
                     )
                 function.check_gradients(scalars)
 
+    def kept(self) -> dict[str, tuple[int | None, ...]]:
+        """The states that steps hand to the next, and the sizes of their axes."""
+        functions = [self.of(turn) for turn in self.turns] + [self.test]
+        programs = (f.program(frozenset(value_names(f.loss))) for f in functions)
+        found = (pair for program in programs for pair in program.kept.items())
+        return {name: tuple(a.size for a in register.axes) for name, register in found}
+
     def of(self, turn: Turn) -> LossFunction:
         """What a player evaluates."""
         return self._get(TOGETHER if self.together else (turn.name,))

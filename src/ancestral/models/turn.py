@@ -18,6 +18,7 @@ from ancestral.core.errors import AncestralError, TrainingError
 from ancestral.distributions.ema import average_of, follow
 from ancestral.losses import Node
 from ancestral.lowering.function import LossFunction, execute
+from ancestral.models.carried import CARRIED
 from ancestral.models.faults import check_value, clip_norm, update
 from ancestral.models.gradient import check_one_process, clear, receive
 from ancestral.models.parameters import (
@@ -92,6 +93,7 @@ class Turn:
     averages: list[nn.Module] = field(default_factory=list)
     unreached: set[int] = field(default_factory=set)
     partners: list["Turn"] = field(default_factory=list)
+    carried: Any = None
 
     @property
     def trained(self) -> list[nn.Parameter]:
@@ -118,8 +120,9 @@ class Turn:
         found = {id(p): p for p in mentioned if p.requires_grad and id(p) in rivals}
         self.others, self.probed = list(found.values()), False
 
-    def look_after(self, state: nn.Module) -> None:
-        """Find the averages of what it trains, which follow its steps."""
+    def look_after(self, state: nn.ModuleDict) -> None:
+        """Find the averages of what it trains, which follow its steps, and what these hand on."""
+        self.carried = state[CARRIED]
         own = {id(p) for p in self.modules.parameters()}
         self.averages = [
             module
@@ -157,6 +160,8 @@ class Turn:
         ways = self.ways
         run, watch = function.prepare(*given)
         function.check_gradients(run.program.scalars)
+        if run.program.kept:
+            run.state = self.carried.of(self.trained)
         run.wants_gradient = self.probed
         if ways.compile == GRADIENT and not self.probed:
             run.noise = run.noise or run.drawn
@@ -171,6 +176,8 @@ class Turn:
         else:
             loss.backward(retain_graph=ways.retain_graph)
         self.update()
+        if run.program.kept:
+            self.carried.keep(run.kept)
         return self.value(loss)
 
     def _probe(self, loss: Tensor, given: Iterable[Tensor]) -> None:
@@ -235,6 +242,8 @@ def play_together(turns: Sequence[Turn], function: LossFunction, given: Given) -
     """
     run, watch = function.prepare(*given)
     function.check_gradients(run.program.scalars)
+    if run.program.kept:
+        run.state = turns[0].carried.of(turns[0].trained)
     run.wants_gradient = all(turn.probed for turn in turns)
     if turns[0].ways.compile and not run.wants_gradient:
         run.noise, run.step = run.noise or run.drawn, None  # as in a turn of its own
@@ -251,6 +260,8 @@ def play_together(turns: Sequence[Turn], function: LossFunction, given: Given) -
     for turn in turns:
         with naming(turn):
             turn.update()
+    if run.program.kept:
+        turns[0].carried.keep(run.kept)
     return [turn.value(loss) for turn, loss in zip(turns, losses, strict=True)]
 
 

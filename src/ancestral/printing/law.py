@@ -25,6 +25,11 @@ def factor(f: Factor, dialect: Dialect, names: Names | None = None) -> str:
     return dialect.form("product_over", axis=dialect.name("j"), inside=inside)
 
 
+def energy(f: Factor) -> str:
+    """The energy of a factor that is given by one: ``E(x)``."""
+    return over("E", [*f.var, *f.cond_var], [], TEXT, None)
+
+
 def whole(law: Distribution, dialect: Dialect, names: Names | None = None) -> str:
     """A law by its own name: ``p(x,z)``; a single factor as that factor prints."""
     if len(law.factors) == 1 and not law.integrated and law.name == law.factors[0].law.name:
@@ -243,6 +248,8 @@ def _atom(atom: Atom, d: Dialect) -> str:
     if atom.each:
         names[atom.each] = d.indexed(d.name(atom.each), "j")
     body = over(d.name(atom.name), atom.var, atom.cond_var, d, names)
+    if atom.exponential:
+        body = d.call("exp", d.form("minus", inside=body))
     if atom.power is not None:
         body = d.form("power", base=body, exponent=_factor(atom.power, d))
     return d.form("product_over", axis=d.name("j"), inside=body) if atom.each else body

@@ -7,8 +7,13 @@ from torch import Tensor
 
 from ancestral.distributions.base import prob_text
 from ancestral.printing.dialect import number, printable
+from ancestral.program import chains, loops
 from ancestral.program import instructions as ir
-from ancestral.program import loops
+
+NAMED = (  # steps whose results have names of their own
+    ir.Input, ir.Draw, ir.Pick, ir.Table, chains.State, chains.Start, chains.Choose, chains.Recall,
+    chains.Chain,
+)  # fmt: skip
 
 
 def listing(program: ir.Program) -> str:
@@ -31,16 +36,20 @@ def listing(program: ir.Program) -> str:
             kind = "gradient-only" if step.out in program.gradient_only else kind
         what = LINES[type(step)](step, names)
         axes = f"({','.join(printable(a.name) for a in step.out.axes)})" if step.out.axes else ""
-        if isinstance(step, (ir.Draw, ir.Table)):
+        if isinstance(step, (ir.Draw, ir.Table, chains.Chain)):
             kind = "-> " + ", ".join(dict.fromkeys(readers.get(step.out, ["nobody"])))
-        sign = "~" if isinstance(step, ir.Draw) else "="
+        is_drawn = isinstance(step, (ir.Draw, chains.Chain, chains.Start))
+        sign = "~" if is_drawn else "="
         rows.append(("  " * depth + names[step.out], sign, what, axes, kind))
     widths = [max((len(row[i]) for row in rows), default=0) for i in (0, 2, 3)]
     lines = [
         f"{name:<{widths[0]}} {sign} {what:<{widths[1]}}  {axes:<{widths[2]}}  {kind}".rstrip()
         for name, sign, what, axes, kind in rows
     ]
-    return "\n".join([*lines, f"return {names[program.result]}"])
+    told = program.gradient_only.get(program.result)
+    end = f"return {names[program.result]}" + (f", gradient-only: {told}" if told else "")
+    kept = [f"state.{printable(n)} = {names[r]}" for n, r in program.kept.items()]
+    return "\n".join([*lines, *kept, end])
 
 
 def walk(steps: Sequence[ir.Step], depth: int = 0) -> Iterator[tuple[int, ir.Step]]:
@@ -65,7 +74,7 @@ class Names:
         for _, step in walk(program.steps):
             self._of_time(step)
             of_value = isinstance(step, ir.Part) and step.index == 0
-            if of_value or isinstance(step, (ir.Input, ir.Draw, ir.Pick, ir.Table)):
+            if of_value or isinstance(step, NAMED):
                 name = printable(step.out.name)
             elif isinstance(step, (ir.Retime, loops.Initial, loops.Stacked)):
                 name = self._name_of_time(step)
@@ -179,6 +188,18 @@ def _elementwise(step: ir.Elementwise, names: Names) -> str:
     return f"{step.op}({args}{extra})"
 
 
+def _chain(step: chains.Chain, names: Names) -> str:
+    told = f"{step.text} by {step.sampler.steps} steps of {step.sampler}"
+    return f"{told} from {names[step.start]}, gradient cut"
+
+
+def _recall(step: chains.Recall, names: Names) -> str:
+    told = f"entries {names[step.index]} of {names[step.state]}"
+    if step.fresh is None:
+        return told
+    return f"{told}, or with probability {number(step.share)} {names[step.fresh]}"
+
+
 def _scan(step: loops.Scan, names: Names) -> str:
     carries = [f"{c.inner.name} from {names[c.initial]}" for c in step.carries]
     return f"for {step.axis.name}, carrying {', '.join(map(printable, carries))}:"
@@ -228,6 +249,13 @@ LINES: dict[type, Callable[[Any, Names], str]] = {
     loops.Clock: lambda s, n: "0, 1, ... of the steps",
     loops.Scan: _scan,
     loops.Stacked: lambda s, n: f"{n[s.inner]} of all steps",
+    chains.Unnormalised: lambda s, n: f"-{n[s.arg]}, log {s.text} without its constant",
+    chains.State: lambda s, n: f"what the last step left of the chains of {s.text}",
+    chains.Start: lambda s, n: f"{s.text}",
+    chains.Choose: lambda s, n: f"different entries of {n[s.state]}, by chance",
+    chains.Recall: _recall,
+    chains.Chain: _chain,
+    chains.Store: lambda s, n: f"{n[s.state]} with {n[s.value]} at {n[s.index]}",
     ir.Surrogate: lambda s, n: f"{n[s.f]} with {s.estimator} gradient by {n[s.log_q]}",
     ir.Several: lambda s, n: f"({', '.join(n[r] for r in s.args)})",
 }

@@ -353,6 +353,7 @@ class Program:
         plug_in: Non-linear functions of Monte Carlo estimates: their mean is not the formula's.
         gradient_only: Terms whose gradient is the formula's and whose value is not, and those made
             of them; with each what its value is.
+        kept: Of each state what is given back, under the name that it is given with.
         merged: Pairs of laws that are one because their constants are equal.
         reading: How the program prints.
     """
@@ -370,6 +371,7 @@ class Program:
     merged: tuple[tuple[Law, Law], ...]
     reading: Callable[["Program"], str] = field(repr=False)
     gradient_only: Mapping[Register, str] = field(default_factory=dict)
+    kept: Mapping[str, Register] = field(default_factory=dict)
 
     def __str__(self) -> str:
         """The listing: each step, each draw by name and who reads it."""

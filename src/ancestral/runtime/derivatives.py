@@ -1,15 +1,13 @@
-r"""Derivatives of a function at the rows of a batch, eager and inside a compiled graph.
+r"""Derivatives along a direction at the rows of a batch, eager and inside a compiled graph.
 
-Eager code takes the fastest way: reverse mode by ``torch.autograd.grad``, forward mode by
-``torch.func.jvp``. Neither is traced into one graph whose result is differentiated again: the
-first needs a leaf that is made inside the graph, the second has no kernels for a symbolic number
-of rows. Inside a graph stand two transforms with the same values:
+Eager code takes the fastest way, forward mode by ``torch.func.jvp``. It is not traced into one
+graph whose result is differentiated again, as it has no kernels for a symbolic number of rows.
+Inside a graph stands a transform with the same values, reverse mode twice:
 
-.. math::
-    \nabla_x \textstyle\sum_n f(x_n), \qquad
-    \partial f(x)\,v = \partial_u \big(u \mapsto \partial f(x)^\top u\big)^\top v,
+.. math:: \partial f(x)\,v = \partial_u \big(u \mapsto \partial f(x)^\top u\big)^\top v,
 
-the second being reverse mode twice, as the pull-back is linear in :math:`u`.
+as the pull-back is linear in :math:`u`. The gradient of a number is
+:func:`~ancestral.core.slope.slope`.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,38 +15,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-
-
-def slope(f: Callable[..., Tensor], args: Sequence[Tensor], wrt: int) -> Tensor:
-    r"""The gradient :math:`\nabla_x f(x, \dots)` row by row, differentiable itself.
-
-    Args:
-        f: Returns one number per row, shape ``(B,)`` or ``(B, 1)``.
-        args: The point, each ``(B, *event)``.
-        wrt: The argument that it is taken with respect to.
-
-    Returns:
-        A tensor of the shape of ``args[wrt]``.
-
-    Example:
-        >>> slope(lambda x: x.square().sum(1), (torch.ones(2, 3),), 0).detach()
-        tensor([[2., 2., 2.],
-                [2., 2., 2.]])
-    """
-    if torch.compiler.is_compiling():
-
-        def total(*point: Tensor) -> Tensor:
-            return f(*point).sum()
-
-        out: Tensor = torch.func.grad(total, argnums=wrt)(*args)
-        return out
-    keep = torch.is_grad_enabled()
-    with torch.enable_grad():
-        x = args[wrt]
-        x = x if x.requires_grad else x.detach().requires_grad_()
-        y = f(*args[:wrt], x, *args[wrt + 1 :])
-        (out,) = torch.autograd.grad(y.sum(), x, create_graph=keep)
-    return out
 
 
 def push(

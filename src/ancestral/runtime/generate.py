@@ -15,9 +15,11 @@ import torch
 from torch import Tensor
 
 from ancestral.core.axes import Axes
+from ancestral.core.slope import slope
 from ancestral.distributions.network import Parts
 from ancestral.program import instructions as ir
-from ancestral.runtime.derivatives import push, slope
+from ancestral.runtime import chains
+from ancestral.runtime.derivatives import push
 from ancestral.runtime.drawing import text_of_draw
 from ancestral.runtime.experts import (
     text_of_experts,
@@ -385,4 +387,5 @@ RULES: dict[type, Callable[[Writer, Any], None]] = {
     ir.Surrogate: _surrogate,
     ir.Several: _several,
     **TEXTS,
+    **chains.TEXTS,
 }

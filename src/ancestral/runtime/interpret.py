@@ -34,5 +34,6 @@ def interpret(run: Run, watch: Watching | None = None) -> Tensor:
         run.values[step.out] = value
         if watch is not None:
             watch.after(run, step, value)
+    run.kept = {name: run.values[r] for name, r in run.program.kept.items()}
     result: Tensor = run.values[run.program.result]
     return result

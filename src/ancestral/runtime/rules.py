@@ -10,14 +10,16 @@ from torch import Tensor
 
 from ancestral.core.axes import Axes, align, lift, sum_event, unfold
 from ancestral.core.errors import ShapeError
+from ancestral.core.slope import slope
 from ancestral.distributions.closed_forms import closed_entropy, closed_kl
 from ancestral.distributions.layout import span_shape, spanned
 from ancestral.distributions.net_of_weights import places_of_weights
 from ancestral.distributions.network import check_rows, failed
 from ancestral.program import instructions as ir
 from ancestral.program import loops
+from ancestral.runtime import chains
 from ancestral.runtime.batch import folded, sizes_of, unfolded
-from ancestral.runtime.derivatives import push, slope
+from ancestral.runtime.derivatives import push
 from ancestral.runtime.experts import experts, left_out, present, shown
 from ancestral.runtime.noise import noise_of_draw, noise_of_round
 from ancestral.runtime.rows import again, distinct, take_apart
@@ -382,4 +384,5 @@ RULES: dict[type, Callable[[Any, Run], Any]] = {
     ir.Several: _several,
     loops.Scan: lambda step, run: scan(step, run, RULES),
     **MEANINGS,
+    **chains.MEANINGS,
 }

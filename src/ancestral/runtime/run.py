@@ -54,6 +54,7 @@ class Run:
     __slots__ = (
         "program", "data", "noise", "generator", "batch_n", "step", "keep", "wants_gradient",
         "gradient", "args", "drawn", "values", "rows", "raw", "closed", "round", "watch",
+        "state", "kept",
     )  # fmt: skip
     values: dict[ir.Register, Any]
     rows: dict[Any, int]  # axis to size
@@ -81,6 +82,8 @@ class Run:
         self.wants_gradient = False  # whether a compiled step is to give its gradient too
         self.gradient: Any = None  # the gradient, if it has: for each weight a tensor, or None
         self.drawn: dict[str, Tensor] = {}  # the noise that was used
+        self.state: Mapping[str, Tensor] = {}  # what an evaluation before this one has left
+        self.kept: dict[str, Tensor] = {}  # what this one leaves
 
     def start(self) -> None:
         """Room for what the interpreter computes, which a generated step does without.

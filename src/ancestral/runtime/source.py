@@ -44,6 +44,8 @@ class Source:
         rows: The row axes whose sizes follow those, where no given value has them.
         literal: Laws and their constants that stand in the text as numbers.
         networks: The calls into laws.
+        states: The states whose values follow the sizes; if there are any, the step returns a pair
+            of its value and what it leaves of them.
     """
 
     text: str
@@ -53,6 +55,7 @@ class Source:
     rows: tuple[Any, ...]
     literal: tuple[tuple[Any, str], ...] = ()
     networks: tuple[Any, ...] = ()
+    states: tuple[str, ...] = ()
 
     def compile(self) -> Callable[..., Tensor]:
         """The step, from nothing but the text."""

@@ -40,7 +40,8 @@ class Step:
             backend = str(compile) if is_named else compiled.BACKEND
             made = compiled.Compiled(self.function, self._row_dims(run), backend, weights)
             self.function = made
-            if compile == compiled.GRADIENT or made.is_game:
+            # what a step leaves of state comes with its value: backward() follows that
+            if not self.source.states and (compile == compiled.GRADIENT or made.is_game):
                 self._with_gradient = made.with_gradient
         carriers = {
             axis: (step.var, i)
@@ -109,7 +110,7 @@ class Step:
         return not any(self._hooks)
 
     def __call__(self, run: Run) -> Any:
-        """The value; the noise that was used is left in the run.
+        """The value; the noise that was used is left in the run, and what it leaves of state.
 
         If the run asks for the gradient and it is part of the graph, it is left there too, and
         the value has no derivative.
@@ -118,7 +119,11 @@ class Step:
         if run.wants_gradient and self._with_gradient is not None and torch.is_grad_enabled():
             value, run.gradient = self._with_gradient(*args)
             return value
-        return self.function(*args)
+        if not self.source.states:
+            return self.function(*args)
+        value, kept = self.function(*args)
+        run.kept = dict(zip(self.source.states, kept, strict=True))
+        return value
 
     def _arguments(self, run: Run) -> list[Any]:
         data, given = run.data, run.noise
@@ -135,10 +140,15 @@ class Step:
                 raise wrong_noise(name, noise, shape)
             run.drawn[name] = noise
             args.append(noise)
-        return [*args, *(_read(a, run) for a in self._rows)]
+        args += [_read(a, run) for a in self._rows]
+        return [*args, *(run.state[name] for name in self.source.states)]
 
     def entry(self, run: Run) -> Entry:
-        """The short way in for inputs of the very shapes of a run's: to the same arguments."""
+        """The short way in for inputs of the very shapes of a run's: to the same arguments; a step
+        with state has none, as it is given more than inputs.
+        """
+        if self.source.states:
+            return lambda found, batch_n, generator: None
         text = EntryText()
         text.expect(run.data, run.batch_n)
         for owner, key, thing in self._same:

@@ -38,6 +38,7 @@ class Writer:
         self.noise: list[NoiseOf] = []
         self.counts: dict[str, int] = {}
         self.inputs: list[tuple[str, str]] = []
+        self.states: list[tuple[str, str]] = []
         self.free_rows: dict[Any, str] = {}
         self.literal: list[tuple[Any, str]] = []
         self.networks: dict[Any, Network] = {}
@@ -52,7 +53,10 @@ class Writer:
         result = self.text(self.program.result)
         sizes = self._size_lines()  # finds which sizes no input has, so that they are arguments
         args = [n for _, n in self.inputs] + [f"noise{i}" for i in range(len(self.noise))]
-        args += list(self.free_rows.values())
+        args += [*self.free_rows.values(), *(n for _, n in self.states)]
+        if self.states:
+            kept = (self.text(self.program.kept[name]) for name, _ in self.states)
+            result = f"{result}, ({''.join(f'{name}, ' for name in kept)})"
         body = fold([*sizes, *self.lines, f"return {result}"])
         inner = "\n".join(f"        {line}" for part in body for line in part.split("\n"))
         made = ", ".join(name for name, _ in self.bound.values())
@@ -65,6 +69,7 @@ class Writer:
             tuple(self.free_rows),
             tuple(self.literal),
             tuple(self.networks.values()),
+            tuple(name for name, _ in self.states),
         )
 
     # -- names ----------------------------------------------------------------------------------

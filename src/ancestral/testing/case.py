@@ -197,8 +197,13 @@ def has_parts(case: LawCase) -> bool:
 
 
 def has_draws(case: LawCase) -> bool:
-    """Laws that can be drawn from."""
+    """Laws that can be drawn from at once."""
     return not is_law(case) or case.build().density_net is None
+
+
+def by_chains(case: LawCase) -> bool:
+    """Laws that are drawn from by chains, whose draws are as good as their number of steps."""
+    return is_law(case) and not has_draws(case) and case.family.by_steps is not None
 
 
 def has_density_and_draws(case: LawCase) -> bool:

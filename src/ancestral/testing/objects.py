@@ -13,6 +13,7 @@ from ancestral.testing.case import (
     Check,
     LawCase,
     always,
+    by_chains,
     close,
     has_density,
     has_draws,
@@ -249,8 +250,8 @@ CHECKS = (
     Check(prints, always),
     Check(renamed_law_is_the_same, always),
     Check(unknown_options_are_errors, always),
-    Check(draws_are_reproducible, has_draws),
+    Check(draws_are_reproducible, lambda case: has_draws(case) or by_chains(case)),
     Check(absent_functions_are_refused, always),
-    Check(absent_draws_are_refused, lambda case: not has_draws(case)),
+    Check(absent_draws_are_refused, lambda case: not (has_draws(case) or by_chains(case))),
     Check(absent_density_is_refused, _has_no_density),
 )

@@ -25,6 +25,7 @@ from ancestral.testing.case import (
     DRAWS,
     Check,
     LawCase,
+    by_chains,
     has_density,
     has_density_and_draws,
     has_fixed_noise,
@@ -160,6 +161,8 @@ def derivatives_of_parts(case: LawCase) -> None:
     names = list(parts.tensors)
     theta = [v.clone().requires_grad_() for v in parts.tensors.values()]
     idle = set(parts.trained)
+    if by_chains(case):  # what chains start from has a part in draws only
+        idle = {name for name in idle if "start" not in name.split(".")}
     for which, move in moves.items():
 
         def function(*tensors: Tensor, move: Ask = move) -> Tensor:
