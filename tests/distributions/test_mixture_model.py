@@ -102,10 +102,10 @@ def test_parity_14_print_density_posterior():
         (
             lambda: MixtureModel(
                 [Normal(loc=0.0, scale=1.0) * Normal(var=["y"], loc=0.0, scale=1.0)],
-                weights=[1.0],
+                Categorical(var=["k"], probs=torch.ones(1)),
             ),
             ParameterError,
-            r"a \* E\(p_0, f\)",
+            r"weights= in place of prior=.*a \* E\(p_0, f\)",
         ),
     ],
 )

@@ -10,7 +10,7 @@ import functools
 import inspect
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import torch
 from torch import Tensor
@@ -31,6 +31,9 @@ from ancestral.distributions.pushforward import with_rows
 if TYPE_CHECKING:
     from ancestral.distributions.base import Distribution, Factor
     from ancestral.distributions.law import Law, Params
+
+
+Class = TypeVar("Class", bound=type)
 
 
 # -- options --------------------------------------------------------------------------------------
@@ -65,6 +68,14 @@ def name_words(cls: type) -> None:
             make_global(self, plate)
 
     cls.__init__ = constructor  # type: ignore[misc]
+
+
+def reads_as_init(cls: Class) -> Class:
+    """A class whose ``__new__`` may give another object, with the signature of its constructor."""
+    every = inspect.signature(vars(cls)["__init__"])
+    own = list(every.parameters.values())[1:]
+    cls.__signature__ = every.replace(parameters=own)  # type: ignore[attr-defined]
+    return cls
 
 
 def make_global(law: Any, plate: object) -> None:

@@ -16,9 +16,10 @@ from ancestral.core.errors import ParameterError, ShapeError, VariableError
 from ancestral.distributions.base import Distribution, Factor, Inputs
 from ancestral.distributions.categorical import Categorical
 from ancestral.distributions.constraints import Constraint
-from ancestral.distributions.eager import params_of
+from ancestral.distributions.eager import params_of, reads_as_init
 from ancestral.distributions.experts import written
 from ancestral.distributions.formula import Atom, Formula, Term
+from ancestral.distributions.joint_mixture import JointMixture
 from ancestral.distributions.law import Law, Params
 from ancestral.distributions.layout import spanned
 from ancestral.distributions.logistic import Logistic
@@ -27,11 +28,13 @@ from ancestral.distributions.mixture_moves import WEIGHTS, mixture_moves
 from ancestral.distributions.normal import Normal
 
 
+@reads_as_init
 class MixtureModel(Law):
     r"""A mixture of given laws of one variable, :math:`p(x) = \sum_k p_k(x|z=k)\,p(z=k)`.
 
     A component is chosen for a whole event. Its draws have no pathwise gradient: choose an
-    estimator.
+    estimator. Of products, implicit laws or flows, with ``weights=``, it is a
+    :class:`~ancestral.distributions.joint_mixture.JointMixture`: what an expectation may be over.
 
     Args:
         distributions: The components :math:`p_k`, laws with a density over one variable. Their
@@ -64,6 +67,24 @@ class MixtureModel(Law):
 
     composite = True
     domains = WEIGHTS
+
+    def __new__(
+        cls,
+        distributions: Sequence[Distribution] = (),
+        prior: Distribution | None = None,
+        name: str = "p",
+        *,
+        weights: Any = None,
+        **others: Any,
+    ) -> Any:
+        """Of joint laws, or of laws without a density, that which an expectation may be over."""
+        laws = () if isinstance(distributions, Distribution) else distributions
+        given = bool(laws) and all(isinstance(law, Distribution) for law in laws)
+        plain = prior is None and weights is not None and not others
+        if cls is MixtureModel and plain and given and any(_component(d) is None for d in laws):
+            return JointMixture(laws, weights, name)
+        return super().__new__(cls)
+
     noise = "a value of the mixture"
 
     def __init__(
@@ -257,14 +278,14 @@ def _components(laws: Sequence[Distribution]) -> tuple[Factor, ...]:
         )
     found = []
     for law in laws:
-        single = isinstance(law, Distribution) and len(law.factors) == 1 and not law.integrated
-        factor = law.factors[0] if single else None
-        if factor is None or factor.copies or not _has_moves(factor.law):
+        factor = _component(law)
+        if factor is None:
             told = law.prob_text if isinstance(law, Distribution) else type(law).__name__
             raise ParameterError(
                 "MixtureModel mixes laws of one variable that have a density by parameters; "
-                f"{told} is none. An expectation over a mixture of others is the weighted sum of "
-                "expectations: a * E(p_0, f) + (1 - a) * E(p_1, f)."
+                f"{told} is none. A mixture of others has weights= in place of prior=, and an "
+                "expectation over it is the weighted sum of expectations: "
+                "a * E(p_0, f) + (1 - a) * E(p_1, f)."
             )
         found.append(factor)
     if len({f.var for f in found}) > 1:
@@ -273,6 +294,13 @@ def _components(laws: Sequence[Distribution]) -> tuple[Factor, ...]:
             f"{', '.join(f.text for f in found)}. Rename them with replace_var(...)."
         )
     return tuple(found)
+
+
+def _component(law: Any) -> Factor | None:
+    """The one factor of a law of one variable that has a density by parameters."""
+    single = isinstance(law, Distribution) and len(law.factors) == 1 and not law.integrated
+    factor = law.factors[0] if single else None
+    return None if factor is None or factor.copies or not _has_moves(factor.law) else factor
 
 
 def _has_moves(law: Law) -> bool:

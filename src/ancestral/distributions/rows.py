@@ -22,7 +22,7 @@ def originals(factors: Sequence[Factor]) -> dict[int, Factor]:
     """For each data factor, by its identity, the one that it is a copy of: often itself.
 
     Of several factors of one law that which has the law's own names is the original, else the
-    first.
+    first; a law that says where its rows are given reads these under any name.
     """
     found: dict[int, Factor] = {}
     for f in factors:

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 from ancestral.core.errors import DensityError, OptionError, VariableError
 from ancestral.core.names import as_names, listing
 from ancestral.distributions import Distribution
-from ancestral.distributions.eager import refuse_density, refuse_sampling
+from ancestral.distributions.eager import reads_as_init, refuse_density, refuse_sampling
+from ancestral.distributions.joint_mixture import JointMixture
 from ancestral.losses.node import Node
 
 
@@ -75,12 +76,14 @@ def refuse_copies(law: Distribution, where: str) -> None:
         )
 
 
+@reads_as_init
 @dataclass(frozen=True, eq=False, repr=False, init=False)
 class Expectation(Node):
     r"""The expectation of a loss under a law, :math:`E_{q(z|x)}[f]`; the law binds its variables.
 
     Args:
-        law: The law; a joint is drawn factor by factor, parents first.
+        law: The law; a joint is drawn factor by factor, parents first. Over a mixture of joint laws
+            it is the weighted sum of expectations over its components.
         body: The loss inside. Each mention of a bound variable is the same draw.
         sample_shape: How many draws estimate it: a plan, not part of the equation.
         reparam: ``False`` asks for the score-function gradient where ``True`` is pathwise.
@@ -100,6 +103,12 @@ class Expectation(Node):
     draws: int | None
     reparam: bool
     rows_of: str | None
+
+    def __new__(cls, law: Any = None, body: Any = None, *args: Any, **options: Any) -> Any:
+        """Over a mixture of joint laws, the weighted sum of those over its components."""
+        if isinstance(law, JointMixture):
+            return law.expectation(lambda part: cls(part, body, *args, **options))
+        return super().__new__(cls)
 
     def __init__(
         self,

@@ -117,8 +117,19 @@ def _add(node: Add, c: Context) -> Printed:
     positive = _without_minus(node.right)
     if positive is not None:
         return _sub(Sub(node.left, positive), c)
-    left, right = _at(node.left, c, SUM), _at(node.right, c, SERIES)
+    left, right = (
+        _at(node.left, c, SUM),
+        _at(node.right, c, SUM if _reads_on(node.right) else SERIES),
+    )
     return c.dialect.form("plus", left=left, right=right), SUM
+
+
+def _reads_on(node: Any) -> bool:
+    """Whether a sum behind a plus needs no brackets: it begins with no minus."""
+    first = node
+    while isinstance(first, (Add, Sub)):
+        first = first.left
+    return first is not node and _without_minus(first) is None
 
 
 def _sub(node: Sub, c: Context) -> Printed:
