@@ -111,6 +111,7 @@ def flow_moves(base: type[Law], maps: int, *, rises: bool) -> type[_Moves]:
     outer = "ABCDEF"[:extra]  # capitals stand before the letters of cores
     words = {
         "base": base,
+        "domains": base.domains,
         "maps": maps,
         "extra": extra,
         "value_dims": value_dims,

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ancestral.bijections import ConditionalAffine
 from ancestral.core.errors import ParameterError, ShapeError, VariableError
 from ancestral.distributions.base import Distribution, Factor, Inputs
 from ancestral.distributions.categorical import Categorical
@@ -24,8 +25,16 @@ from ancestral.distributions.law import Law, Params
 from ancestral.distributions.layout import spanned
 from ancestral.distributions.logistic import Logistic
 from ancestral.distributions.mixture import Responsibility
-from ancestral.distributions.mixture_moves import WEIGHTS, mixture_moves
+from ancestral.distributions.mixture_moves import (
+    CONTEXT,
+    WEIGHTS,
+    PartMoves,
+    mixture_moves,
+    moves_with_flows,
+)
 from ancestral.distributions.normal import Normal
+from ancestral.distributions.normalizing_flow import NormalizingFlow
+from ancestral.distributions.pushforward import At
 
 
 @reads_as_init
@@ -38,7 +47,7 @@ class MixtureModel(Law):
 
     Args:
         distributions: The components :math:`p_k`, laws with a density over one variable. Their
-            families may differ, if the values are of one kind.
+            families may differ, if the values are of one kind; flows may be among them.
         prior: The law of the component, a :class:`Categorical`; with conditions it makes a mixture
             density network.
         name: How it prints.
@@ -110,6 +119,7 @@ class MixtureModel(Law):
         event = next(iter(shapes), _scalar_event(every))
         vectors = max(f.law.moves.value_dims for f in every)
         self._rank = max(vectors, 1 if event is None else len(event))
+        self._made: type[PartMoves] | None = None
         self._every, self._prior = every, first
         names = [c for f in (*every, first) for c in f.cond_var]
         super().__init__(every[0].var, list(dict.fromkeys(names)), name, event, None, {})
@@ -124,7 +134,7 @@ class MixtureModel(Law):
 
     @classmethod
     def examples(cls) -> list[dict[str, Any]]:
-        """Two normal laws, two of different families, and a prior with a condition."""
+        """Two normal laws, two of different families, a prior with a condition, a flow with one."""
         two = [_example(Normal, -1.0, 0.6), _example(Normal, 1.2, 0.9)]
         prior = Categorical(var=["z"], probs=torch.tensor([0.3, 0.7], dtype=torch.float64))
         return [
@@ -135,18 +145,35 @@ class MixtureModel(Law):
                 "prior": Categorical(var=["z"], cond_var=["y"], logits="y"),
                 "given": {"y": torch.tensor([[0.3, -0.5]])},
             },
+            {
+                "distributions": [two[0], _flow()],
+                "weights": [0.3, 0.7],
+                "given": {"y": torch.tensor([[0.6, 0.2, -0.4]])},
+            },
         ]
 
     @property
     def moves(self) -> type[Law]:
         """Those of all components."""
-        return mixture_moves(tuple(f.law.moves for f in self._every), self._rank)
+        parts = tuple(f.law.moves for f in self._every)
+        flows = {k: p.bijection for k, f in enumerate(self._every) if (p := f.law.pushforward)}
+        if not flows:
+            return mixture_moves(parts, self._rank)
+        if self._made is None:
+            self._made = moves_with_flows(parts, self._rank, flows)
+        return self._made
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or a pickle has; it makes its moves anew."""
+        return {**self.__dict__, "_made": None}
 
     def forward(self, **conditions: Tensor) -> Params:
         """The parameters of all components, each with its number, and the weights."""
         out: Params = {}
         for k, f in enumerate(self._every):
             found = params_of(f, [conditions[c] for c in f.cond_var])
+            at = found.pop("bijection", None)  # the moves have it
+            found |= {CONTEXT: at.context} if isinstance(at, At) else {}
             out.update({f"{key}_{k}": v for key, v in found.items()})
         prior = params_of(self._prior, [conditions[c] for c in self._prior.cond_var])
         names = {"probs": "weights", "logits": "weight_logits"}
@@ -304,8 +331,8 @@ def _component(law: Any) -> Factor | None:
 
 
 def _has_moves(law: Law) -> bool:
-    """Whether the density is a function of parameters: that of a flow inverts a bijection."""
-    return law.has_density and bool(law.domains) and law.pushforward is None
+    """Whether the density is a function of parameters, and for a flow of its bijection."""
+    return law.has_density and bool((law.domains or law.pushforward) and len(law.var) == 1)
 
 
 def _prior(every: Sequence[Factor], prior: Distribution | None, weights: Any) -> Factor:
@@ -351,3 +378,13 @@ def _example(make: Callable[..., Law], loc: float, scale: float) -> Law:
     """A component of the examples."""
     steps = torch.linspace(0.0, 1.0, 2, dtype=torch.float64)
     return make(loc=loc + steps, scale=scale + 0.2 * steps)
+
+
+def _flow() -> Law:
+    """A component of the examples whose bijection reads a condition."""
+    layer = nn.Linear(3, 4)
+    with torch.no_grad():
+        for weight in layer.parameters():
+            weight.copy_(torch.linspace(-0.4, 0.5, weight.numel()).reshape(weight.shape))
+    base = _example(Normal, 0.2, 0.8)
+    return NormalizingFlow(base, ConditionalAffine(layer), cond_var=["y"], name="f")

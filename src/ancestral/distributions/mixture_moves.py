@@ -7,13 +7,16 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ancestral.bijections import Bijection
 from ancestral.core.rng import Generator, blank, log_exponential
 from ancestral.distributions.categorical import log_probabilities
-from ancestral.distributions.constraints import Constraint, log_weight, simplex
+from ancestral.distributions.constraints import Constraint, log_weight, real, simplex
 from ancestral.distributions.law import Law
 from ancestral.distributions.layout import spanned
 from ancestral.distributions.noise import noise_by
+from ancestral.distributions.pushforward import At
 
+CONTEXT = "context"  # of the bijection of a component that is a flow
 WEIGHTS = {"weight_logits": log_weight, "weights": simplex}
 Moves = type[Law]
 
@@ -123,10 +126,12 @@ class PartMoves(MixtureMoves):
 
     Class attributes:
         parts: The moves of the components.
+        bijections: Of each component that is a flow its bijection, by number.
     """
 
     has_density = True
     parts: ClassVar[tuple[Moves, ...]] = ()
+    bijections: ClassVar[Mapping[int, Bijection]] = {}
 
     @classmethod
     def examples(cls) -> list[dict[str, Any]]:
@@ -136,8 +141,12 @@ class PartMoves(MixtureMoves):
     @classmethod
     def own(cls, k: int, params: Mapping[str, Any]) -> dict[str, Any]:
         """The parameters of one component."""
-        keys = _keys(cls.parts[k])
-        return {key: params[f"{key}_{k}"] for key in keys if f"{key}_{k}" in params}
+        keys, f = cls.parts[k].domains, cls.bijections.get(k)
+        own = {key: params[f"{key}_{k}"] for key in keys if f"{key}_{k}" in params}
+        if f is not None:
+            at = params.get(f"{CONTEXT}_{k}")
+            own["bijection"] = f if at is None else At(f, at, cls.value_dims)
+        return own
 
     @classmethod
     def each(cls, which: str, params: Mapping[str, Any], *x: Tensor) -> Tensor:
@@ -186,12 +195,9 @@ def _draw(
         if isinstance(v, Tensor) and part.param_dims
     ]
     lead = shape[: len(shape) - part.value_dims]
-    event = (*lead, *torch.broadcast_shapes(*tails))
+    wide = shape[len(lead) :] if part.param_dims == part.value_dims else ()  # numbers have no axes
+    event = (*lead, *torch.broadcast_shapes(*tails, wide))
     return part.draw(noise_by(part, own, (), event, like, generator), **own).expand(shape)
-
-
-def _keys(moves: Moves) -> list[str]:
-    return list(moves.domains)
 
 
 def _letters(part: Moves, key: str, event: str, spare: str) -> str:
@@ -208,6 +214,19 @@ def _letters(part: Moves, key: str, event: str, spare: str) -> str:
 @functools.cache
 def mixture_moves(parts: tuple[Moves, ...], rank: int) -> type[PartMoves]:
     """The moves of a mixture of these components, of events with so many axes."""
+    return _made(parts, rank, {})
+
+
+def moves_with_flows(
+    parts: tuple[Moves, ...], rank: int, bijections: Mapping[int, Bijection]
+) -> type[PartMoves]:
+    """The moves of a mixture with flows among its components; they hold the bijections."""
+    return _made(parts, rank, bijections)
+
+
+def _made(
+    parts: tuple[Moves, ...], rank: int, bijections: Mapping[int, Bijection]
+) -> type[PartMoves]:
     event, spares, at = "abcdefgh"[:rank], "ijklmnopqrstuvwxy", 0
     cores = {key: "z" for key in WEIGHTS}
     domains: dict[str, Constraint] = dict(WEIGHTS)
@@ -215,11 +234,16 @@ def mixture_moves(parts: tuple[Moves, ...], rank: int) -> type[PartMoves]:
         extra = max(part.param_dims - part.value_dims, 0)
         spare = "".join(spares[(at + i) % len(spares)] for i in range(extra))
         at += extra
-        for key in _keys(part):
+        for key in part.domains:
             cores[f"{key}_{k}"] = _letters(part, key, event, spare)
             domains[f"{key}_{k}"] = part.domains[key]
+        if k in bijections and bijections[k].takes_context:
+            cores[f"{CONTEXT}_{k}"] = spares[at % len(spares)]
+            domains[f"{CONTEXT}_{k}"] = real
+            at += 1
     found: dict[str, Any] = {
         "parts": parts,
+        "bijections": bijections,
         "cores": cores,
         "domains": domains,
         "value_dims": rank,
