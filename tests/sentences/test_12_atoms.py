@@ -13,9 +13,10 @@ from ancestral.distributions import (
     Categorical,
     EmpiricalDistribution,
     Normal,
+    Sequence,
     Simulator,
 )
-from ancestral.losses import E, Enumerate, Function, LeaveOneOut, Score, sqnorm, values
+from ancestral.losses import KL, E, Enumerate, Function, LeaveOneOut, Score, sqnorm, values
 from ancestral.models import Model
 from tests.lowering.reading import twice
 from tests.sentences.counting import agrees, counted, passes
@@ -248,6 +249,60 @@ def test_an_expectation_inside(laws):
     far = (laws.batch["y"] + eps)[:, None] - laws.left(laws.batch["x"])
     wanted = far.square().sum(-1).sum(0)
     torch.testing.assert_close(twice(moved, laws.batch, noise={"z": eps}), wanted)
+
+
+def test_what_stands_inside_keeps_its_plan(laws):
+    """Enumerated values, closed forms and copies of a law whose condition is moved."""
+    b = laws.batch
+    c_net = nn.Linear(3, 2).double()
+    c = Categorical(var=["v"], cond_var=["x"], net=c_net, name="c")
+    f = Function(lambda v, w: (v * w).sum(-1) ** 2, name="f")
+    summed = E(c, f(values("v"), y)).over_rows("x").mean().estimate({c: Enumerate()})
+    table = torch.stack([b["y"][:, k] ** 2 for k in range(2)])  # (value, i)
+    wanted = F.softmax(c_net(b["x"]), -1).mean(0) @ table
+    torch.testing.assert_close(twice(summed, b), wanted)
+
+    q = Normal(var=["z"], cond_var=["x"], net=laws.net, name="q")
+    prior = Normal(var=["z"], loc=0.0, scale=1.0, features_shape=[2], name="p").double()
+    kl = KL(q, prior)
+    moved = kl.over_rows("x").mean() + sqnorm(y)
+    wanted = kl.mean().eval(b) + b["y"].square().sum(-1)
+    torch.testing.assert_close(twice(moved, b), wanted)
+
+    eps = torch.randn(4, ROWS, 2).double()
+    copies = E(q.iid(k=4), sqnorm(z - y).exp().mean("k").log()).over_rows("x").mean()
+    loc, raw = laws.net(b["x"]).chunk(2, -1)
+    far = ((loc + F.softplus(raw) * eps)[:, :, None] - b["y"]).square().sum(-1)  # (k, j, i)
+    wanted = (far.logsumexp(0) - math.log(4)).mean(0)
+    torch.testing.assert_close(twice(copies, b, noise={"z": eps}), wanted)
+
+
+def test_sequences_of_other_rows():
+    class Walk(nn.Module):
+        def forward(self, z_prev, u):
+            return {"loc": z_prev + u, "scale": torch.ones_like(u)}
+
+    step = Normal(var=["z"], cond_var=["z_prev", "u"], net=Walk(), features_shape=[2])
+    p = Sequence(step, carry={"z": "z_prev"}, init=torch.zeros(2), series=["u"]).double()
+    torch.manual_seed(0)
+    b = {k: torch.randn(ROWS, 4, 2).double() for k in ("z", "u")}
+    rows = [{"z": b["z"], "u": b["u"][i].expand(ROWS, 4, 2)} for i in range(ROWS)]
+    grid = torch.stack([p.get_log_prob(r) for r in rows])  # (i, j)
+    found = twice(p.log_prob().over_rows("z").logsumexp(), b)
+    torch.testing.assert_close(found, grid.logsumexp(1))
+
+
+def test_beside_copies_of_the_data(laws):
+    """Pairs of different rows in an expectation, and all rows under over_rows: both at once."""
+    p, x1 = EmpiricalDistribution(["x"]), values("x1")
+    rows = laws.batch["x"]
+    pairs = p * p.replace_var(x="x1")
+    loss = E(pairs, sqnorm(x - x1) + sqnorm(x).over_rows("x").mean())
+    wanted = 2 * rows.var(0).sum() + rows.square().sum(-1).mean()
+    torch.testing.assert_close(twice(loss, laws.batch), wanted)
+    every = E(pairs, sqnorm(x - x1).over_rows("x1").mean())
+    wanted = (rows[:, None] - rows).square().sum(-1).mean()
+    torch.testing.assert_close(twice(every, laws.batch), wanted)
 
 
 def test_renaming_goes_through(laws):

@@ -14,6 +14,7 @@ from ancestral.distributions import (
     Categorical,
     Deterministic,
     EmpiricalDistribution,
+    EnergyModel,
     Normal,
     Simulator,
 )
@@ -387,6 +388,9 @@ def test_draws_of_a_chain_over_trained_weights():
         p = Simulator(program, var=["x"], name="p").double()
         with pytest.raises(GradientError, match=r"x is what a program returns.*\.detach\(\)"):
             E(p, value).eval(batch_n=ROWS)
+    law = EnergyModel(var=["x"], net=energy, features_shape=[1])
+    with pytest.raises(GradientError, match=r"through the law.*Write p\.detach\(\)"):
+        E(law, value).eval(batch_n=ROWS)
     with pytest.raises(GradientError, match="would be lost"):
         Model(E(EmpiricalDistribution(["x"], name="d"), value) - E(p, value))
     model = Model(
