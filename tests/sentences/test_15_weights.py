@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from ancestral.core.errors import MissingVariableError
-from ancestral.distributions import MeanField, MultivariateNormal, Normal, weights
-from ancestral.losses import KL, E
+from ancestral.core.errors import GradientOnlyError, MissingVariableError
+from ancestral.distributions import MeanField, MultivariateNormal, Normal, Particles, weights
+from ancestral.losses import KL, RBF, SVGD, E
 from ancestral.models import Model
 from tests.lowering.reading import axes
 from tests.sentences.counting import agrees, counted, draws, passes
@@ -108,6 +108,113 @@ def test_a_model_trains_the_posterior_and_nothing_else(laws):
     assert torch.equal(laws.w.init, before)
     assert not list(laws.p.parameters())
     assert not torch.equal(laws.q.net.loc, before)
+
+
+# -- particles ------------------------------------------------------------------------------------
+class Stein(Laws):
+    """A law of particles, which see each other."""
+
+    def __init__(self, kernel, count=4):
+        super().__init__()
+        self.q = Particles(self.w, count, init_scale=0.5)
+        self.povi = (E(self.q, self.p.log_prob()) - KL(self.q, self.w.prior)).estimate(
+            {self.q: SVGD(kernel)}
+        )
+
+    def log_joint(self, w, batch):
+        """(N/B) sum_n log p(y_n | x_n, w) + log p(w)."""
+        rows = log_normal(batch["y"], by_hand(w, batch["x"]), SCALE)
+        return SIZE / len(rows) * rows.sum() + log_normal(w, 0.0, 1.0).sum()
+
+    def slopes(self, batch):
+        points = self.q.points.detach()
+        return [torch.func.grad(self.log_joint)(w, batch) for w in points]
+
+    def step(self, batch=None, loss=None):
+        """The gradient of one training step, and the value that it returns."""
+        loss = -self.povi.mean() if loss is None else loss
+        model = Model(
+            loss=loss, distributions=[self.q], data_size=SIZE,
+            optimizer=torch.optim.SGD, optimizer_params={"lr": 1.0},
+        )  # fmt: skip
+        before = self.q.points.detach().clone()
+        value = model.train(batch or self.batch)
+        found = before - self.q.points.detach()
+        with torch.no_grad():
+            self.q.points.copy_(before)
+        return found, value
+
+
+def direction(points, slopes, width):
+    """The definition, pair by pair; of a kernel exp(-|a - b|^2 / 2 width^2)."""
+    out = []
+    for w in points:
+        total = torch.zeros_like(w)
+        for v, g in zip(points, slopes, strict=True):
+            k = (-0.5 * ((v - w) ** 2).sum() / width**2).exp()
+            total = total + k * g + k * (w - v) / width**2
+        out.append(total / len(points))
+    return torch.stack(out)
+
+
+def test_particles_print_as_a_posterior_does_and_their_program_says_what_it_gives():
+    stein = Stein(RBF())
+    assert str(stein.povi.mean()) == "mean(E_{q(w)}[log p(y|x,w)] - KL[q(w) || p(w)] / N)"
+    told = str(stein.povi.mean().program(N=SIZE))
+    assert "w.points and log q by SVGD(RBF)" in told
+    assert told.splitlines()[-2].endswith("gradient-only")
+    assert passes(stein.povi) == ["q(w)", "p(y|x,w)", "p(w)"]
+    assert draws(stein.povi) == []  # no noise: every particle stands once
+
+
+@pytest.mark.parametrize("kernel", [RBF(lengthscale=1.5), RBF()], ids=["width", "median"])
+def test_a_step_is_the_stein_direction(kernel):
+    stein = Stein(kernel)
+    points = stein.q.points.detach().clone()
+    apart = torch.pdist(points).median() / math.sqrt(2 * math.log(len(points) + 1))
+    width = 1.5 if kernel.lengthscale is not None else apart
+    wanted = direction(points, stein.slopes(stein.batch), width)
+    for scale, loss in ((SIZE, -stein.povi.mean()), (1, -stein.povi.sum())):
+        for _ in range(2):  # a step is the interpreter's first, then the generated one
+            found, _ = stein.step(loss=loss)
+            torch.testing.assert_close(-found * scale, wanted, rtol=1e-12, atol=1e-12)
+
+
+def test_all_particles_are_one_pass_over_the_rows():
+    stein = Stein(RBF())
+    model = Model(loss=-stein.povi.mean(), distributions=[stein.q], data_size=SIZE)
+    for _ in range(3):
+        with counted(p=stein.w.apply.net) as seen:
+            model.train(stein.batch)
+        assert seen == {"p": [ROWS]}
+
+
+def test_the_number_that_training_returns_is_the_mean_log_joint_and_no_value_of_the_loss():
+    stein = Stein(RBF())
+    joint = [stein.log_joint(w, stein.batch) for w in stein.q.points.detach()]
+    _, value = stein.step()
+    torch.testing.assert_close(-value * SIZE, torch.stack(joint).mean())
+    with pytest.raises(GradientOnlyError, match="the mean log joint at the particles"):
+        stein.povi.mean().eval(stein.batch, data_size=SIZE)
+
+
+def test_one_particle_climbs_the_log_joint():
+    stein = Stein(RBF(), count=1)
+    (wanted,) = stein.slopes(stein.batch)
+    found, _ = stein.step(loss=-stein.povi.sum())
+    torch.testing.assert_close(-found[0], wanted, rtol=1e-12, atol=1e-12)
+
+
+def test_directions_of_minibatches_have_the_mean_of_the_whole():
+    """The likelihood is scaled by N/B, the kernel and the prior are not."""
+    stein = Stein(RBF())
+    x = torch.randn(SIZE, 2, dtype=torch.float64)
+    every = {"x": x, "y": x[:, :1].cos()}
+    parts = [
+        stein.step({k: v[i : i + ROWS] for k, v in every.items()})[0] for i in range(0, SIZE, ROWS)
+    ]
+    whole, _ = stein.step(every)
+    torch.testing.assert_close(torch.stack(parts).mean(0), whole, rtol=1e-11, atol=1e-13)
 
 
 # -- exact values: a linear network ---------------------------------------------------------------

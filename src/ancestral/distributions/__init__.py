@@ -53,6 +53,7 @@ from ancestral.distributions.negative_binomial import NegativeBinomial
 from ancestral.distributions.normal import Normal
 from ancestral.distributions.normalizing_flow import NormalizingFlow, TransformedDistribution
 from ancestral.distributions.ordered_logistic import OrderedLogistic
+from ancestral.distributions.particles import Particles, Points
 from ancestral.distributions.poisson import Poisson
 from ancestral.distributions.power_spherical import PowerSpherical
 from ancestral.distributions.product_of_experts import (
@@ -133,6 +134,8 @@ __all__ = [
     "NormalizingFlow",
     "OTCoupling",
     "OrderedLogistic",
+    "Particles",
+    "Points",
     "Poisson",
     "PowerSpherical",
     "ProductOfNormal",

@@ -287,8 +287,13 @@ def refuse_sampling(dist: "Distribution") -> None:
             )
 
 
-def refuse_density(dist: "Distribution") -> None:
-    """Raise if the law has no density that can be evaluated, naming why and what to do."""
+def refuse_density(dist: "Distribution", *, by_plan: bool = False) -> None:
+    """Raise if the law has no density that can be evaluated, naming why and what to do.
+
+    Args:
+        dist: The law.
+        by_plan: Let laws of points pass: a plan may give their divergence a gradient.
+    """
     for factor in dist.factors:
         if not factor.law.has_density and {*factor.cond_var} & {*dist.integrated}:
             raise DensityError(
@@ -304,6 +309,8 @@ def refuse_density(dist: "Distribution") -> None:
             f"with q a law of {listing(dist.integrated)}."
         )
     for factor in dist.factors:
+        if by_plan and getattr(factor.law, "has_points", False):
+            continue
         if not factor.law.has_density:
             raise DensityError(
                 f"{factor.text} is a {factor.law.distribution_name} law: it has no density. "

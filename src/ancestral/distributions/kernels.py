@@ -8,6 +8,7 @@ Source: Rasmussen, Williams, Gaussian Processes for Machine Learning, 2006, chap
 """
 
 import math
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from ancestral.core.errors import OptionError
 from ancestral.distributions.constraints import check, positive
 
 Positive = float | Tensor
+Covariance = Callable[[Tensor, Tensor], Tensor]
 
 
 class Kernel(nn.Module):
@@ -32,6 +34,10 @@ class Kernel(nn.Module):
 
     def __mul__(self, other: "Kernel") -> "Product":
         return Product(self, other)
+
+    def at(self, points: Tensor) -> Covariance:
+        """The kernel with what it takes from points, shape ``(N, D)``; most take nothing."""
+        return self
 
     def _keep(self, **parameters: Positive) -> None:
         """Register parameters: trained, or constant."""
@@ -53,10 +59,14 @@ class Sum(Kernel):
         super().__init__()
         self.parts = nn.ModuleList(parts)
 
+    def at(self, points: Tensor) -> Covariance:
+        """Each part at the points."""
+        parts = [_at(part, points) for part in self.parts]
+        return lambda a, b: _sum(part(a, b) for part in parts)
+
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """The covariances."""
-        first, *rest = (part(a, b) for part in self.parts)
-        return sum(rest, first)
+        return _sum(part(a, b) for part in self.parts)
 
 
 class Product(Kernel):
@@ -66,31 +76,58 @@ class Product(Kernel):
         super().__init__()
         self.parts = nn.ModuleList(parts)
 
+    def at(self, points: Tensor) -> Covariance:
+        """Each part at the points."""
+        parts = [_at(part, points) for part in self.parts]
+        return lambda a, b: _product(part(a, b) for part in parts)
+
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """The covariances."""
-        return math.prod(
-            (part(a, b) for part in self.parts), start=torch.ones_like(a[..., :1, :1])
-        )
+        return _product(part(a, b) for part in self.parts)
 
 
 class RBF(Kernel):
     r""":math:`v\,e^{-r^2/2}` with :math:`r = |a - b| / \ell`: smooth functions.
 
     Args:
-        lengthscale: :math:`\ell`, one number, or one for each entry of the inputs.
+        lengthscale: :math:`\ell`, one number, or one for each entry of the inputs. Left out, it
+            is taken from N particles, :math:`2\ell^2 = \mathrm{med}^2 / \log(N + 1)` with the
+            median of their distances: for Stein gradients, whose points move; a Gaussian process
+            needs a number.
         variance: v.
+
+    Source of the median: Liu and Wang (2016), section 5, where it is log N.
     """
 
-    lengthscale: Tensor
+    lengthscale: Tensor | None
     variance: Tensor
 
-    def __init__(self, lengthscale: Positive, variance: Positive = 1.0) -> None:
+    def __init__(self, lengthscale: Positive | None = None, variance: Positive = 1.0) -> None:
         super().__init__()
-        self._keep(lengthscale=lengthscale, variance=variance)
+        if lengthscale is None:
+            self.register_buffer("lengthscale", None)
+        else:
+            self._keep(lengthscale=lengthscale)
+        self._keep(variance=variance)
+
+    def at(self, points: Tensor) -> Covariance:
+        """With the median of the points' distances where no lengthscale was given."""
+        if self.lengthscale is not None:
+            return self
+        lengthscale = median_lengthscale(points)
+        return lambda a, b: self._with(a, b, lengthscale)
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """The covariances."""
-        return self.variance * (-0.5 * _square(a, b, self.lengthscale)).exp()
+        if self.lengthscale is None:
+            raise OptionError(
+                "RBF() has no lengthscale: it takes one from particles, in SVGD(RBF()). "
+                "Elsewhere write RBF(lengthscale=1.0), in the units of the inputs."
+            )
+        return self._with(a, b, self.lengthscale)
+
+    def _with(self, a: Tensor, b: Tensor, lengthscale: Tensor) -> Tensor:
+        return self.variance * (-0.5 * _square(a, b, lengthscale)).exp()
 
 
 class Matern(Kernel):
@@ -169,6 +206,36 @@ class Linear(Kernel):
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """The covariances."""
         return self.variance * (a @ b.mT)
+
+
+def median_lengthscale(points: Tensor) -> Tensor:
+    r""":math:`\mathrm{med} / \sqrt{2\log(N + 1)}` of N points ``(N, D)``; of one point, 1.
+
+    Example:
+        >>> median_lengthscale(torch.tensor([[0.0], [3.0], [6.0]])) * (2 * math.log(4)) ** 0.5
+        tensor(3.)
+    """
+    count = points.shape[0]
+    if count == 1:
+        return torch.ones((), dtype=points.dtype, device=points.device)
+    above = torch.triu_indices(count, count, 1, device=points.device)
+    apart = (points.unsqueeze(-2) - points.unsqueeze(-3)).square().sum(-1)[above[0], above[1]]
+    found = apart.median().sqrt() / math.sqrt(2.0 * math.log(count + 1))
+    return torch.where(found > 0, found, 1.0)  # points that are one: any will do
+
+
+def _at(part: nn.Module, points: Tensor) -> Covariance:
+    return part.at(points) if isinstance(part, Kernel) else part
+
+
+def _sum(parts: Iterable[Tensor]) -> Tensor:
+    first, *rest = parts
+    return sum(rest, first)
+
+
+def _product(parts: Iterable[Tensor]) -> Tensor:
+    first, *rest = parts
+    return math.prod(rest, start=first)
 
 
 def _square(a: Tensor, b: Tensor, lengthscale: Tensor) -> Tensor:

@@ -32,6 +32,8 @@ __all__ = [
     "KL",
     "MMD",
     "R1",
+    "RBF",
+    "SVGD",
     "AdversarialHinge",
     "AdversarialJensenShannon",
     "AdversarialKullbackLeibler",
@@ -91,6 +93,8 @@ _HIGHER = {
     "StraightThrough": "ancestral.estimators.straight_through",
     "ContrastiveDivergence": "ancestral.estimators.contrastive_divergence",
     "PersistentCD": "ancestral.estimators.persistent_cd",
+    "SVGD": "ancestral.estimators.svgd",
+    "RBF": "ancestral.distributions.kernels",
 }
 
 

@@ -52,7 +52,7 @@ class LogProb(Node):
     def __post_init__(self) -> None:
         if self.mask is not None:
             as_names([self.mask], "mask")
-        refuse_density(_law(self.law, "LogProb"))
+        refuse_density(_law(self.law, "LogProb"), by_plan=True)
         refuse_copies(self.law, "log_prob")
 
 
@@ -137,7 +137,7 @@ E = Expectation
 def _check_pair(symbol: str, q: Distribution, p: Distribution) -> None:
     _law(q, symbol), _law(p, symbol)
     for law in (q, p):
-        refuse_density(law)
+        refuse_density(law, by_plan=True)
         refuse_copies(law, symbol)
     if set(q.var) != set(p.var):
         if set(p.var) & set(q.cond_var):
@@ -245,7 +245,7 @@ class Entropy(Node):
         analytical: bool = True,
         sample_shape: int | Sequence[int] | None = None,
     ) -> None:
-        refuse_density(_law(q, "H"))
+        refuse_density(_law(q, "H"), by_plan=True)
         refuse_copies(q, "H")
         object.__setattr__(self, "q", q)
         object.__setattr__(self, "analytical", analytical)

@@ -63,6 +63,8 @@ class Lowering:
         self.plug_in: set[ir.Register] = set()
         # of each term with the formula's gradient and another value: what that value is
         self.gradient_only: dict[ir.Register, str] = {}
+        # of points that see each other: what they are before
+        self.interactions: dict[ir.Register, ir.Register] = {}
         self.noise: dict[str, ir.Register] = {}
         self.bound: dict[str, ir.Register] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}

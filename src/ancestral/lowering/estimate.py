@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from ancestral.core.axes import Axis
-from ancestral.distributions import Sequence
+from ancestral.distributions import Points, Sequence
 from ancestral.distributions.base import Factor
 from ancestral.estimators.base import Estimator
-from ancestral.lowering import sequence
+from ancestral.lowering import particles, sequence
 from ancestral.lowering.build import Flow, Sum
 from ancestral.lowering.context import Lowering, Scope
 from ancestral.program import instructions as ir
@@ -29,6 +29,8 @@ def density(lw: Lowering, factor: Factor, scope: Scope) -> ir.Register:
     """The register of a factor's log density; of a sequence, summed over time."""
     if isinstance(factor.law, Sequence):
         return sequence.density(lw, factor, scope)
+    if isinstance(factor.law, Points):
+        return particles.density(lw, factor, scope)
     return lw.density(factor, scope)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from ancestral.core.axes import COPY, PLAN, Axis, union
 from ancestral.core.errors import GradientError, OptionError, ScopeError
-from ancestral.distributions import EnergyModel, Law, Sequence
+from ancestral.distributions import EnergyModel, Law, Points, Sequence
 from ancestral.distributions.base import Factor
 from ancestral.distributions.noise import kinds, named
 from ancestral.estimators.base import Estimator
@@ -15,7 +15,7 @@ from ancestral.losses.chain import ClosedForm
 from ancestral.losses.node import Constant
 from ancestral.losses.over import depth, levels
 from ancestral.losses.prob import Expectation, LogProb, Prob
-from ancestral.lowering import energy, experts, flows, sequence
+from ancestral.lowering import energy, experts, flows, particles, sequence
 from ancestral.lowering.build import LOSS, CutPath, Flow, Sum, law_key
 from ancestral.lowering.context import Lowering, Map, Scope, base_of, label
 from ancestral.lowering.draws import Record
@@ -161,6 +161,9 @@ def _draw(lw: Lowering, node: Expectation, factor: Factor, scope: Scope, row: Ax
         return _rearranged(lw, node, factor, scope, row)
     if isinstance(law, EnergyModel):
         return [_by_chains(lw, node, factor, scope, row)]
+    if isinstance(law, Points):
+        points, every = particles.draw(lw, node, factor, scope)
+        return [Drawn(factor, points, None, every)]
     params = lw.params(factor, scope)
     if not law.is_random:
         out = []
@@ -252,6 +255,11 @@ def _choice(lw: Lowering, node: Expectation, factor: Factor, scope: Scope) -> Es
             f"StraightThrough() for {loss_text.text(node)}: a {law.distribution_name} has no "
             "relaxation. It is for Bernoulli and one-hot Categorical laws; use "
             f"{'Pathwise()' if law.moves.reparametrised else 'Score(LeaveOneOut(), draws=4)'}."
+        )
+    if chosen.how == "points":
+        raise OptionError(
+            f"{chosen} for {loss_text.text(node)}: it moves particles, and a "
+            f"{law.distribution_name} has none. It is for Particles(w, 20) and Points(...)."
         )
     found: Estimator = chosen
     return found

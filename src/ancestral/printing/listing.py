@@ -217,6 +217,7 @@ LINES: dict[type, Callable[[Any, Names], str]] = {
     ir.Call: lambda s, n: f"{s.text}",
     ir.Transform: _transform,
     ir.Part: lambda s, n: f"{s.called[s.index]} of {n[s.pair]}",
+    ir.Interact: lambda s, n: f"{n[s.points]} and log q by {s.plan}",
     ir.Slope: lambda s, n: f"{s.text}",
     ir.Push: lambda s, n: f"{s.text}",
     ir.PushBoth: lambda s, n: f"{s.text}, with the value",

@@ -168,6 +168,16 @@ class Part(Step):
 
 
 @dataclass(frozen=True, eq=False)
+class Interact(Step):
+    """The pair of particles, with gradients by a plan in which each sees the others, and of what
+    stands for the log density of their law: a gradient, and no value.
+    """
+
+    plan: Any
+    points: Register
+
+
+@dataclass(frozen=True, eq=False)
 class Slope(Step):
     """The derivative of a scalar function at a point, with respect to one argument."""
 

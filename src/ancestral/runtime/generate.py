@@ -34,7 +34,7 @@ from ancestral.runtime.run import ParamSet, Run
 from ancestral.runtime.scan import TEXTS
 from ancestral.runtime.source import Source
 from ancestral.runtime.transform import text_of_part, text_of_transform
-from ancestral.runtime.weights import text_of_call
+from ancestral.runtime.weights import text_of_call, text_of_interact
 from ancestral.runtime.writer import Names, Writer, literal, summed
 
 
@@ -368,6 +368,7 @@ RULES: dict[type, Callable[[Writer, Any], None]] = {
     ir.Call: _call,
     ir.Transform: text_of_transform,
     ir.Part: text_of_part,
+    ir.Interact: text_of_interact,
     ir.Slope: _slope,
     ir.Push: _push,
     ir.PushBoth: _push,

@@ -348,6 +348,11 @@ def _surrogate(step: ir.Surrogate, run: Run) -> Tensor:
     return out
 
 
+def _interact(step: ir.Interact, run: Run) -> tuple[Tensor, Tensor]:
+    found: tuple[Tensor, Tensor] = step.plan.interact(run.values[step.points])
+    return found
+
+
 def _several(step: ir.Several, run: Run) -> tuple[Tensor, ...]:
     return tuple(run.values[r] for r in step.args)
 
@@ -364,6 +369,7 @@ RULES: dict[type, Callable[[Any, Run], Any]] = {
     ir.Call: _call,
     ir.Transform: transform,
     ir.Part: part,
+    ir.Interact: _interact,
     ir.Slope: _slope,
     ir.Push: _push,
     ir.PushBoth: _push_both,

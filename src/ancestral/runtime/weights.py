@@ -124,3 +124,10 @@ def text_of_call(w: Writer, step: ir.Params, law: Law, net: str, call: Any) -> s
         return f"{net}({', '.join(args)})"
     name = w.bind("net", OverWeights(call, law, [r.axes for r in step.conditions], axes))
     return f"{name}({', '.join(map(w.text, step.conditions))})"
+
+
+def text_of_interact(w: Writer, step: ir.Interact) -> None:
+    """The text of particles that see each other."""
+    name, out = w.bind("interact", step.plan.interact), (w.fresh("z"), w.fresh("t"))
+    w.lines.append(f"{', '.join(out)} = {name}({w.text(step.points)})")
+    w.names[step.out] = out
