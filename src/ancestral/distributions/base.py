@@ -38,6 +38,7 @@ class Distribution(nn.Module):
     """
 
     plate: str | None = "rows"  # None: one draw for all rows, a global variable
+    has_points: bool = False  # whether it is a law of points, which a plan may move
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Let the constructor say which word is meant where one is misspelt."""

@@ -309,7 +309,7 @@ def refuse_density(dist: "Distribution", *, by_plan: bool = False) -> None:
             f"with q a law of {listing(dist.integrated)}."
         )
     for factor in dist.factors:
-        if by_plan and getattr(factor.law, "has_points", False):
+        if by_plan and factor.law.has_points:
             continue
         if not factor.law.has_density:
             raise DensityError(

@@ -117,8 +117,7 @@ def Particles(
 
     Example:
         >>> from ancestral.distributions import Normal, weights
-        >>> from ancestral.estimators.svgd import RBF, SVGD
-        >>> from ancestral.losses import KL, E
+        >>> from ancestral.losses import KL, RBF, SVGD, E
         >>> w = weights(nn.Linear(2, 1), prior=Normal(loc=0.0, scale=1.0))
         >>> p = Normal(var=["y"], cond_var=["x", "w"], net=w.apply, scale=0.1)
         >>> q = Particles(w, 20)

@@ -40,14 +40,21 @@ class SVGD:
         OptionError: If the kernel has trained parameters: nothing would train them.
 
     Example:
-        >>> from ancestral.distributions import Normal
-        >>> from ancestral.distributions.particles import Points
+        >>> from ancestral.distributions import Normal, Points
         >>> from ancestral.losses import KL
         >>> q = Points(nn.Parameter(torch.tensor([[0.0], [2.0]])), var=["z"])
         >>> p = Normal(var=["z"], loc=0.0, scale=1.0, features_shape=[1])
         >>> print(KL(q, p).estimate({q: SVGD(RBF())}).program())
-        θ_q = parameters of q(z)
-        z   = every point of q(z)
+        θ_q      = parameters of q(z)
+        z.points = points of θ_q                    (z)
+        t1       = z.points and log q by SVGD(RBF)  (z)
+        z        = the particles of t1              (z)
+        t2       = log q of t1                           gradient-only
+        θ_p      = parameters of p(z)
+        t3       = log p(z)                         (z)
+        t4       = t2 - t3                          (z)  gradient-only
+        t5       = mean over z of t4                     gradient-only
+        return t5
     """
 
     how: ClassVar[str] = "points"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from ancestral.core.axes import Axis
-from ancestral.distributions import Points, Sequence
+from ancestral.distributions import Sequence
 from ancestral.distributions.base import Factor
 from ancestral.estimators.base import Estimator
 from ancestral.lowering import particles, sequence
@@ -29,7 +29,7 @@ def density(lw: Lowering, factor: Factor, scope: Scope) -> ir.Register:
     """The register of a factor's log density; of a sequence, summed over time."""
     if isinstance(factor.law, Sequence):
         return sequence.density(lw, factor, scope)
-    if isinstance(factor.law, Points):
+    if factor.law.has_points:
         return particles.density(lw, factor, scope)
     return lw.density(factor, scope)
 

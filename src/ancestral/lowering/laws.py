@@ -6,7 +6,7 @@ from typing import Any
 
 from ancestral.core.axes import COPY, PLAN, Axis, union
 from ancestral.core.errors import GradientError, OptionError, ScopeError
-from ancestral.distributions import EnergyModel, Law, Points, Sequence
+from ancestral.distributions import EnergyModel, Law, Sequence
 from ancestral.distributions.base import Factor
 from ancestral.distributions.noise import kinds, named
 from ancestral.estimators.base import Estimator
@@ -161,7 +161,7 @@ def _draw(lw: Lowering, node: Expectation, factor: Factor, scope: Scope, row: Ax
         return _rearranged(lw, node, factor, scope, row)
     if isinstance(law, EnergyModel):
         return [_by_chains(lw, node, factor, scope, row)]
-    if isinstance(law, Points):
+    if law.has_points:
         points, every = particles.draw(lw, node, factor, scope)
         return [Drawn(factor, points, None, every)]
     params = lw.params(factor, scope)

@@ -6,13 +6,13 @@ from typing import Any
 from ancestral.core.axes import PLAN, Axis
 from ancestral.core.errors import DensityError, OptionError
 from ancestral.distributions.base import Factor
-from ancestral.distributions.particles import Points
 from ancestral.losses.prob import Expectation
 from ancestral.lowering.build import law_key
 from ancestral.lowering.context import Lowering, Scope
 from ancestral.printing import loss as loss_text
 from ancestral.program import instructions as ir
 
+OWN = ".points"  # how points print before they see each other
 VALUE = "the mean log joint at the particles, without the divergence's log {}, which has no value"
 
 
@@ -45,7 +45,7 @@ def draw(
     axis = Axis(var, PLAN, _count(factor), age=1000 + record.index)
     make = partial(ir.Pick, params=params, key="points")
     by_plan = chosen is not None and chosen.how == "points"
-    name = f"{var}.points" if by_plan else var
+    name = f"{var}{OWN}" if by_plan else var
     value = lw.build.emit(("points", record.index), name, (axis,), make, lw.build.flow[params])
     if by_plan:
         points, value = value, _interaction(lw, value, chosen, 0)
@@ -62,7 +62,8 @@ def _interaction(lw: Lowering, points: ir.Register, plan: Any, part: int) -> ir.
         points.axes,
         partial(ir.Interact, plan=plan, points=points),
     )
-    name, axes = (points.name, points.axes) if part == 0 else (f"log {points.name}", ())
+    name = points.name.removesuffix(OWN)
+    name, axes = (name, points.axes) if part == 0 else (f"log {name}", ())
     called = ("the particles", "log q")
     return lw.build.emit(
         ("part", pair, part), name, axes, partial(ir.Part, pair=pair, index=part, called=called)
@@ -92,6 +93,5 @@ def density(lw: Lowering, factor: Factor, scope: Scope) -> ir.Register:
 
 
 def _count(factor: Factor) -> int:
-    assert isinstance(factor.law, Points)
-    rows: int = factor.law.points.shape[0]
-    return rows
+    points: Any = factor.law.points
+    return int(points.shape[0])

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ancestral.core.errors import PlugInWarning, warn
-from ancestral.distributions import Points
 from ancestral.losses.apply import Apply, Grad, Jvp, Norm
 from ancestral.losses.chain import LogMeanExp
 from ancestral.losses.node import Clamp, Div, Extremum, Node, Planned, Pow, Unary
@@ -65,7 +64,7 @@ def _monte_carlo(node: Node, choices: Choices, *, meant: bool) -> Iterable[Node]
     choices = _with(node, choices)
     if isinstance(node, Expectation) and (meant or node.draws is None):
         random = [
-            f for f in node.law.factors if f.law.is_random and not isinstance(f.law, Points)
+            f for f in node.law.factors if f.law.is_random and not f.law.has_points
         ]  # the mean over all points is exact
         chosen = [choices.get(id(f.law)) for f in random]
         if any(c is None or (c.how != "table" and (meant or c.draws is None)) for c in chosen):
