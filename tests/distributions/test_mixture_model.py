@@ -24,8 +24,8 @@ from ancestral.distributions import (
     NormalizingFlow,
     Poisson,
 )
-from ancestral.losses import E, Function, Score, values
-from tests.lowering.reading import twice
+from ancestral.losses import E, Function, Score, sqnorm, values
+from tests.lowering.reading import draws, twice
 
 LOCS = torch.tensor([[-2.0, 0.0], [3.0, 1.0], [0.0, -1.0]])
 
@@ -304,8 +304,19 @@ def test_flows_among_components_are_drawn():
     assert torch.isfinite(twice(loss, {"y": y})).all()
 
 
-def test_a_flow_over_several_variables_is_no_component():
-    base = Normal(loc=0.0, scale=1.0, features_shape=[2])
-    flow = NormalizingFlow(base, Affine(0.0, 2.0), var=["a", "b"], sizes=[1, 1])
+def test_flows_over_several_variables_are_mixed_as_joint_laws():
+    """What an expectation is over, exactly: 0.25 * 2^2 + 0.75 * 4^2 with given noise of 1."""
+    base = Normal(loc=0.0, scale=1.0, features_shape=[2]).double()
+    parts = [
+        NormalizingFlow(base, Affine(0.0, c).double(), var=["a", "b"], sizes=[1, 1], name=name)
+        for name, c in (("p", 2.0), ("q", 4.0))
+    ]
+    loss = E(MixtureModel(parts, weights=[0.25, 0.75]), sqnorm(values("a")))
+    assert str(loss) == "0.25 E_{p(a,b)}[||a||^2] + 0.75 E_{q(a,b)}[||a||^2]"
+    ones = torch.ones(3, 2, dtype=torch.float64)
+    names = draws(loss)
+    found = twice(loss, {}, noise=dict.fromkeys(names, ones), batch_n=3)
+    torch.testing.assert_close(found, torch.tensor(13.0, dtype=torch.float64))
+    prior = Categorical(var=["k"], probs=torch.tensor([0.25, 0.75]))
     with pytest.raises(ParameterError, match="laws of one variable"):
-        MixtureModel([flow, flow], weights=[0.5, 0.5])
+        MixtureModel(parts, prior)

@@ -22,8 +22,9 @@ from ancestral.distributions.base import Distribution, prob_text
 class JointMixture:
     r"""A mixture of laws over the same variables, which an expectation may be over.
 
-    ``MixtureModel`` builds it of components that are products, implicit laws or flows. It is the
-    sentence and no law: ``E(fake, f)`` is the weighted sum of expectations, and prints so.
+    ``MixtureModel`` builds it of components that are products, implicit laws or flows over several
+    variables. It is the sentence and no law: ``E(fake, f)`` is the weighted sum of expectations,
+    and prints so.
 
     Args:
         distributions: The components, over the same variables; their order may differ.
