@@ -170,10 +170,10 @@ def chain(step: chains.Chain, run: Run) -> Tensor:
     event, rows = tuple(begin.shape[len(step.start.axes) :]), run.sizes(axes)
     registers = (step.start, *step.conditions)
     x, *given = _rows(run, registers, axes, rows)
-    if step.noise in run.noise or any(named(step.noise, k) in run.noise for k in sampler.noise):
-        noise = {k: run.noise[named(step.noise, k)] for k in sampler.noise}
-    else:
-        noise = sampler.draw_noise(rows, event, x, run.generator)
+    told = {k: run.noise.get(named(step.noise, k)) for k in sampler.noise}
+    noise = {k: v for k, v in told.items() if v is not None}
+    if len(noise) < len(told):
+        noise = {**sampler.draw_noise(rows, event, x, run.generator), **noise}
     for part, shape in sampler.noise_shapes(rows, event).items():
         name = named(step.noise, part)
         if tuple(noise[part].shape) != shape:
