@@ -5,17 +5,20 @@ from typing import Any
 import torch
 from torch import nn
 
-from ancestral.distributions import Categorical, Normal
+from ancestral.distributions import Categorical, EnergyModel, Normal
 from ancestral.losses import (
     E,
     Enumerate,
+    Function,
     KullbackLeibler,
     LeaveOneOut,
     Pathwise,
+    PersistentCD,
     Score,
     values,
 )
 from ancestral.models import VAE, Model
+from ancestral.samplers import Langevin
 
 
 def categorical_under_pathwise(w: Any) -> None:
@@ -178,3 +181,20 @@ def misspelt_option_of_a_model(w: Any) -> None:
 
 def option_of_the_optimizer(w: Any) -> None:
     VAE(w.q, w.p, lr=1e-3)
+
+
+def energy_without_a_choice(w: Any) -> None:
+    p = EnergyModel(var=["x"], net=nn.Linear(6, 1))
+    Model(loss=-p.log_prob().mean())
+
+
+def energy_evaluated(w: Any) -> None:
+    p = EnergyModel(var=["x"], net=nn.Linear(6, 1))
+    ml = p.log_prob().mean().estimate({p: PersistentCD(Langevin(2), buffer=16)})
+    Model(loss=-ml).test({"x": w.x})
+
+
+def draws_of_a_trained_energy(w: Any) -> None:
+    p = EnergyModel(var=["x"], net=nn.Linear(6, 1), features_shape=[6])
+    score = Function(nn.Linear(6, 1), name="f")
+    E(p, score(values("x"))).eval()

@@ -97,7 +97,7 @@ def test_its_program_is_a_loop_between_states(laws, batch, given):
     assert loop.startswith(
         "x'2 ~ p(x) by 6 steps of Langevin(steps=6, step_size=0.01) from x.from"
     )
-    assert "gradient cut (n)" in loop
+    assert "from x.from (biased), gradient cut (n)" in loop
     assert sum(line.endswith("gradient-only") for line in lines) == 2  # the gap, its mean
     assert lines[-2].startswith("state.p(x).buffer = t")
     assert ", gradient-only: the energy gap between the chains of p(x) and" in lines[-1]

@@ -245,6 +245,11 @@ def _choice(lw: Lowering, node: Expectation, factor: Factor, scope: Scope) -> Es
             f"Pathwise() for {loss_text.text(node)}: a {law.distribution_name} has no pathwise "
             "derivative. Use Enumerate() or Score(LeaveOneOut(), draws=4)."
         )
+    if chosen.how == "chain":
+        raise OptionError(
+            f"{type(chosen).__name__} for {loss_text.text(node)}: it has chains of an energy, but "
+            f"{law.prob_text} is a {law.distribution_name}. Leave the plan out."
+        )
     if chosen.how == "table" and not hasattr(law.moves, "values"):
         raise OptionError(
             f"Enumerate() for {loss_text.text(node)}: the values of a {law.distribution_name} "

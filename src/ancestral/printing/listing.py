@@ -190,7 +190,7 @@ def _elementwise(step: ir.Elementwise, names: Names) -> str:
 
 def _chain(step: chains.Chain, names: Names) -> str:
     told = f"{step.text} by {step.sampler.steps} steps of {step.sampler}"
-    return f"{told} from {names[step.start]}, gradient cut"
+    return f"{told} from {names[step.start]} (biased), gradient cut"
 
 
 def _recall(step: chains.Recall, names: Names) -> str:
