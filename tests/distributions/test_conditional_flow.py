@@ -205,6 +205,11 @@ def test_a_cut_law_is_inverted_and_has_no_gradient_of_its_own():
         torch.testing.assert_close(a, b)
     given = {"x": data(), "z": eps}
     assert not flow.detach().log_prob().mean().eval(given).requires_grad
+    assert not flow.detach().get_log_prob(given).requires_grad
+    torch.testing.assert_close(flow.detach().get_log_prob(given), flow.get_log_prob(given))
+    assert not joint().detach().get_log_prob({"x": data(), "z": eps}).requires_grad
+    drawn = flow.detach().sample(data(), reparam=True)["z"]
+    assert not drawn.requires_grad
 
 
 def test_score_gradients_reach_the_context():

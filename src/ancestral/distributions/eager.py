@@ -26,7 +26,7 @@ from ancestral.core.errors import (
 from ancestral.core.names import listing
 from ancestral.distributions.net_of_weights import params_at, places_of_weights
 from ancestral.distributions.network import check_rows, failed
-from ancestral.distributions.pushforward import with_rows
+from ancestral.distributions.pushforward import cut
 
 if TYPE_CHECKING:
     from ancestral.distributions.base import Distribution, Factor
@@ -239,7 +239,7 @@ def params_of(
         check_rows(factor.law, factor.text, factor.cond_var, conditions, params)
     if not factor.detached:
         return params
-    return {k: with_rows(v, Tensor.detach) for k, v in params.items()}
+    return {k: cut(v) for k, v in params.items()}
 
 
 def like(law: "Law", params: Mapping[str, Any]) -> Tensor:

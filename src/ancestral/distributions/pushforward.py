@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from ancestral.bijections.base import Bijection, moved
 from ancestral.core.errors import SamplingError, ShapeError
@@ -70,6 +71,59 @@ class At(Bijection):
         lead = max(x.dim() - self.event, 0)
         rows = torch.broadcast_shapes(x.shape[:lead], self.context.shape[:-1])
         return x.expand(*rows, *x.shape[lead:]), self.context.expand(*rows, -1)
+
+
+class Direction(nn.Module):
+    """A bijection, or its inverse, as a module's forward, with parameters that may be cut.
+
+    Args:
+        bijection: The bijection.
+        inverse: Whether it is the inverse that is wanted.
+    """
+
+    def __init__(self, bijection: Bijection, *, inverse: bool) -> None:
+        super().__init__()
+        self.bijection, self.inverse = bijection, inverse
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The value and the log-determinant."""
+        return moved(self.bijection, x, context, inverse=self.inverse)
+
+    def cut(self, *point: Tensor) -> tuple[Tensor, Tensor]:
+        """The same, where no gradient reaches the parameters, though one reaches the point."""
+        fixed = {name: p.detach() for name, p in self.named_parameters()}
+        out: tuple[Tensor, Tensor] = functional_call(self, fixed, point)
+        return out
+
+
+class Cut(Bijection):
+    """A bijection with its parameters as they are, but without their gradient."""
+
+    def __init__(self, bijection: Bijection) -> None:
+        super().__init__()
+        self.ways = [Direction(bijection, inverse=inverse) for inverse in (False, True)]
+        self.event_dims, self.takes_context = bijection.event_dims, bijection.takes_context
+        self.domain, self.codomain = bijection.domain, bijection.codomain
+
+    def forward_and_log_det(
+        self, x: Tensor, context: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The value and the log-determinant."""
+        return self.ways[0].cut(*_point(x, context))
+
+    def inverse_and_log_det(
+        self, y: Tensor, context: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The inverse and the log-determinant."""
+        return self.ways[1].cut(*_point(y, context))
+
+    def sign(self) -> float | Tensor:
+        """That of the bijection."""
+        return self.ways[0].bijection.sign()
+
+
+def _point(x: Tensor, context: Tensor | None) -> tuple[Tensor, ...]:
+    return (x,) if context is None else (x, context)
 
 
 class Pieces:
@@ -167,6 +221,15 @@ def parted(law: "Law", value: Tensor) -> list[Tensor]:
     if parts is None or parts.pieces is None:
         return [value]
     return [take(value) for take in parts.pieces.apart()]
+
+
+def cut(value: Any) -> Any:
+    """A parameter without its gradient; of a bijection, without that of its weights."""
+    if isinstance(value, At):
+        return At(Cut(value.bijection), value.context.detach(), value.event)
+    if isinstance(value, Bijection):
+        return Cut(value)
+    return value.detach() if isinstance(value, Tensor) else value
 
 
 def with_rows(value: Any, change: Callable[[Tensor], Tensor]) -> Any:

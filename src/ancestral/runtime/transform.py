@@ -2,13 +2,12 @@
 
 from collections.abc import Callable
 
-from torch import Tensor, nn
-from torch.func import functional_call
+from torch import Tensor
 
 from ancestral.bijections import Bijection
-from ancestral.bijections.base import moved
 from ancestral.core.axes import fold, sum_event
 from ancestral.distributions.network import failed
+from ancestral.distributions.pushforward import Direction
 from ancestral.program import instructions as ir
 from ancestral.runtime.batch import sizes_of, unfolded
 from ancestral.runtime.run import Run
@@ -27,34 +26,8 @@ def direction(bijection: Bijection, *, inverse: bool, cut: bool) -> Move:
             point.
     """
     if cut:
-        return _Cut(bijection, inverse=inverse)
+        return Direction(bijection, inverse=inverse).cut
     return bijection.inverse_and_log_det if inverse else bijection.forward_and_log_det
-
-
-class _Cut(nn.Module):
-    """A direction with the parameters as they are, but without their gradient."""
-
-    def __init__(self, bijection: Bijection, *, inverse: bool) -> None:
-        super().__init__()
-        self.call = _Direction(bijection, inverse=inverse)
-
-    def forward(self, *point: Tensor) -> tuple[Tensor, Tensor]:
-        """The value and the log-determinant."""
-        fixed = {name: p.detach() for name, p in self.call.named_parameters()}
-        out: tuple[Tensor, Tensor] = functional_call(self.call, fixed, point)
-        return out
-
-
-class _Direction(nn.Module):
-    """A direction as a module's forward."""
-
-    def __init__(self, bijection: Bijection, *, inverse: bool) -> None:
-        super().__init__()
-        self.bijection, self.inverse = bijection, inverse
-
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The value and the log-determinant."""
-        return moved(self.bijection, x, context, inverse=self.inverse)
 
 
 def transform(step: ir.Transform, run: Run) -> tuple[Tensor, Tensor]:
