@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ancestral.core.errors import OptionError, ScopeError
+from ancestral.core.errors import MissingVariableError, OptionError, ScopeError
 from ancestral.distributions import EmpiricalDistribution, Implicit, Normal
 from ancestral.losses import E, Function, sqnorm, values
 from ancestral.models import Model, Player
@@ -80,6 +80,39 @@ def test_two_players_over_two_data_sets(w):
     assert all(torch.isfinite(value) for value in found.values())
 
 
+def test_a_player_who_reads_nothing_else(w):
+    """The generator's own loss mentions no data: it draws as many rows as it is told."""
+    own = -E(w.p_g, w.d(g).sigmoid().log(), rows_of="u")
+    assert own.input_var == ["u"]
+    with counted(g=w.net) as seen:
+        for _ in range(2):
+            twice(own, w.batch)
+    assert {*seen["g"]} == {UNLABELLED}
+    eps = {"e": torch.randn(UNLABELLED, 2).double()}
+    agrees(own, w.batch, lambda: -w.critic(w.net(eps["e"])).sigmoid().log().mean(), [w.net],
+           noise=eps)  # fmt: skip
+    players = [
+        Player("d", maximise=w.value("x"), over=[w.critic]),
+        Player("g", minimise=own, over=[w.p_g]),
+    ]
+    for order in ("in turn", "together"):
+        model = Model(players=players, order=order)
+        with counted(g=w.net) as seen:
+            model.train(w.batch)
+        assert sorted({*seen["g"]}) == [LABELLED, UNLABELLED]
+
+
+def test_rows_of_a_variable_that_is_bound(w):
+    """Inside of an expectation over data its name is that of a draw."""
+    inner = E(w.p_g, sqnorm(g - x), rows_of="x")
+    loss = E(w.labelled, inner) + sqnorm(u).mean()
+    assert sorted(loss.input_var) == ["u", "x"]
+    eps = torch.randn(LABELLED, 2).double()
+    wanted = (w.net(eps) - w.batch["x"]).square().sum(-1).mean()
+    wanted = wanted + w.batch["u"].square().sum(-1).mean()
+    torch.testing.assert_close(twice(loss, w.batch, noise={"e": eps}), wanted)
+
+
 def test_it_may_say_what_holds_anyway(w):
     q = Normal(var=["z"], cond_var=["x"], net=nn.Linear(2, 4).double(), name="q")
     z = values("z")
@@ -111,7 +144,7 @@ def test_renamed_with_the_loss(w):
 
 
 def test_what_is_refused(w):
-    with pytest.raises(ScopeError, match=r"rows_of='w'.*no variable"):
+    with pytest.raises(MissingVariableError, match=r"needs a value for w"):
         w.value("w").eval(w.batch)
     q = Normal(var=["z"], cond_var=["x"], net=nn.Linear(2, 4).double(), name="q")
     against = E(q, sqnorm(values("z")), rows_of="u").mean() + sqnorm(u).mean()

@@ -88,7 +88,7 @@ class Expectation(Node):
         sample_shape: How many draws estimate it: a plan, not part of the equation.
         reparam: ``False`` asks for the score-function gradient where ``True`` is pathwise.
         rows_of: The variable whose rows an unconditional draw follows, where the loss reads two
-            data sets: as many are drawn as that has rows. A plan too.
+            data sets: as many are drawn as that has rows, which must be given. A plan too.
 
     Example:
         >>> from ancestral.distributions import Normal

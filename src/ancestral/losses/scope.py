@@ -30,23 +30,28 @@ def free(node: Any, *, data: bool = False) -> Names:
 
     Args:
         node: The loss.
-        data: Count the variables of empirical laws too: they are bound, but must be given.
+        data: Count the variables of empirical laws too, which are bound, but must be given; and
+            those whose rows alone count.
     """
     return _ordered(name for name, given in _mentions(node) if data or not given)
 
 
-Mentions = list[tuple[str, bool]]  # a variable, and whether an empirical law reads its data
+DATA, ROWS = "data", "rows"
+# a variable, and whether an empirical law reads its data or draws only follow its rows
+Mentions = list[tuple[str, str]]
 
 
 def _mentions(node: Any) -> Mentions:
     if isinstance(node, Value):
-        return [(node.name, False)]
+        return [(node.name, "")]
     if isinstance(node, (LogProb, Prob)):
         mask = [node.mask] if isinstance(node, LogProb) and node.mask is not None else []
         return _plain([*_valued(node.law), *node.law.cond_var, *mask])
     if isinstance(node, Expectation):
-        data = [(v, True) for v in given_names(node.law.factors)]
-        return [*_plain(node.law.cond_var), *data, *_without(node.body, node.law.var)]
+        data = [(v, DATA) for v in given_names(node.law.factors)]
+        followed = [(node.rows_of, ROWS)] if node.rows_of is not None else []
+        inside = _without(node.body, node.law.var)
+        return [*_plain(node.law.cond_var), *data, *inside, *followed]
     if isinstance(node, (KullbackLeibler, CrossEntropy)):
         second = [c for c in node.p.cond_var if c not in node.q.var]
         return _plain([*node.q.cond_var, *second])
@@ -71,12 +76,12 @@ def _valued(law: Distribution) -> list[str]:
 
 
 def _plain(names: Iterable[str]) -> Mentions:
-    return [(name, False) for name in names]
+    return [(name, "") for name in names]
 
 
 def _without(node: Any, bound: Iterable[str]) -> Mentions:
     """The mentions in a node where names are bound; data stays data."""
-    return [(name, given) for name, given in _mentions(node) if given or name not in bound]
+    return [(n, given) for n, given in _mentions(node) if given == DATA or n not in bound]
 
 
 def inputs(node: Any) -> Names:
@@ -86,7 +91,7 @@ def inputs(node: Any) -> Names:
 
 def data_names(node: Any) -> Names:
     """The variables that empirical laws read."""
-    return _ordered(name for name, given in _mentions(node) if given)
+    return _ordered(name for name, given in _mentions(node) if given == DATA)
 
 
 def _check_names(node: Any, names: Mapping[str, Any], method: str) -> None:

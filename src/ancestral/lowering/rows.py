@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ancestral.core.axes import ROW, Axis
-from ancestral.core.errors import OptionError, ScopeError, did_you_mean
+from ancestral.core.errors import OptionError, ScopeError
 from ancestral.core.names import listing
 from ancestral.distributions.base import Factor
 from ancestral.distributions.eager import parents_first
@@ -49,10 +49,6 @@ def row_axis(lw: Lowering, node: Expectation, scope: Scope) -> Axis:
 def _told(lw: Lowering, node: Expectation, name: str, found: set[Axis], scope: Scope) -> Axis:
     """The rows of the variable that an expectation names, checked."""
     where = f"{loss_text.text(node)} with rows_of={name!r}"
-    if name not in scope.values and name not in lw.plates and name not in lw.scalars:
-        raise ScopeError(
-            f"{where}: the loss reads no variable {name!r}; {did_you_mean(name, lw.plates)}"
-        )
     own = lw.rows(name, scope)
     if len(own) != 1:
         raise ScopeError(f"{where}: {name} has no rows of its own. Name a variable of the data.")
@@ -62,6 +58,8 @@ def _told(lw: Lowering, node: Expectation, name: str, found: set[Axis], scope: S
             f"{where}: its draws follow those of {listing(others)}, which it reads. Leave rows_of "
             "out."
         )
+    if name not in scope.values:
+        lw.input(name)  # what tells the number of rows
     return next(iter(own))
 
 
