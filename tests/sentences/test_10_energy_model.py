@@ -298,12 +298,12 @@ class Quadratic(nn.Module):
         return 0.5 * self.theta.exp() * value.square().sum(-1)
 
 
-@pytest.mark.parametrize("sampler", [Langevin(steps=10, step_size=0.1), MALA(10, step_size=0.3)])
+@pytest.mark.parametrize("sampler", [Langevin(steps=5, step_size=0.1), MALA(5, step_size=0.3)])
 def test_a_quadratic_energy_learns_the_precision(sampler):
     """The maximum of the likelihood is 1 / m with m the mean square. Langevin chains of precision a
     have the variance 1 / a (1 - e a / 4): with them the step is at rest at (2 / e) (1 - sqrt(1 -
-    e / m)). The mean of the last 100 of 300 steps, each with 512 chains of which a step renews a
-    fourth at least: 1.2 % is 5 standard errors; the two maxima are 10 % apart.
+    e / m)), 12 % higher. The mean over the last 80 steps has a standard deviation of 0.9 % from
+    one seed to another: 4.6 % is 5 of them.
     """
     torch.manual_seed(0)
     data = 0.5 * torch.randn(512, 1, dtype=f64)
@@ -317,8 +317,8 @@ def test_a_quadratic_energy_learns_the_precision(sampler):
     ml = E(p_data, p.log_prob()).estimate({p: PersistentCD(sampler, buffer=512)})
     model = Model(loss=-ml, optimizer=torch.optim.SGD, optimizer_params={"lr": 0.5})
     found = []
-    for i in range(300):
-        model.optimizer.param_groups[0]["lr"] = 0.5 if i < 100 else 0.1
+    for i in range(160):
+        model.optimizer.param_groups[0]["lr"] = 0.5 if i < 60 else 0.1
         model.train({"x": data})
         found.append(net.theta.exp().item())
-    assert sum(found[200:]) / 100 == pytest.approx(wanted, rel=0.03)
+    assert sum(found[80:]) / 80 == pytest.approx(wanted, rel=0.046)

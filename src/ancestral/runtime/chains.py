@@ -44,7 +44,7 @@ def fill(run: Run) -> None:
     """Make what a run needs of state, where it was not given, or not in the plan's sizes."""
     for step in run.program.steps:
         if isinstance(step, chains.State):
-            given, sizes = run.state.get(step.name), run.sizes(step.out.axes)
+            given, sizes = run.state.get(step.name), tuple(a.size for a in step.out.axes)
             if given is None or tuple(given.shape[: len(sizes)]) != sizes:
                 run.state = {**run.state, step.name: step.fresh(run.data, run.generator)}
 
@@ -59,7 +59,7 @@ def choose(step: chains.Choose, run: Run) -> Tensor:
     """The indices of different entries of a state."""
     kept: Tensor = run.values[step.state]
     keys = _noise(run, step.noise, (len(kept),), kept)
-    return chosen(keys, run.sizes(step.out.axes))
+    return chosen(keys, _sizes(run, step.out.axes))
 
 
 def chosen(keys: Tensor, sizes: tuple[int, ...]) -> Tensor:
@@ -89,7 +89,7 @@ def recall(step: chains.Recall, run: Run) -> Tensor:
     value: Tensor = run.values[step.state][run.values[step.index]]
     if step.fresh is None:
         return value
-    u = _noise(run, step.noise, run.sizes(step.out.axes), value)
+    u = _noise(run, step.noise, _sizes(run, step.out.axes), value)
     u = u.reshape(*u.shape, *(1,) * (value.dim() - u.dim()))
     return torch.where(u < step.share, run.values[step.fresh], value)
 
@@ -128,7 +128,7 @@ def start(step: chains.Start, run: Run) -> Tensor:
     """Draws to start from."""
     law: Any = run.program.laws[step.law]
     event = law.event(step.var, run.data)
-    rows, like = run.sizes(step.out.axes), run.data.get(step.var, law.anchor())
+    rows, like = _sizes(run, step.out.axes), run.data.get(step.var, law.anchor())
     noise = run.noise.get(step.noise)
     if noise is None:
         noise = law.noise_of_start(rows, event, like, run.generator)
@@ -167,7 +167,7 @@ def chain(step: chains.Chain, run: Run) -> Tensor:
     axes, sampler = step.out.axes, step.sampler
     net = run.program.functions[step.fn].net
     begin = run.values[step.start]
-    event, rows = tuple(begin.shape[len(step.start.axes) :]), run.sizes(axes)
+    event, rows = tuple(begin.shape[len(step.start.axes) :]), _sizes(run, axes)
     registers = (step.start, *step.conditions)
     x, *given = _rows(run, registers, axes, rows)
     told = {k: run.noise.get(named(step.noise, k)) for k in sampler.noise}
@@ -236,6 +236,13 @@ def _loop(w: Writer, step: chains.Chain, z: str, f: str, given: Sequence[str], n
     w.lines = outside
     head = ["with torch.no_grad():", f"    for {eps} in {noise}.unbind(0):"]
     return "\n".join([*head, *body])
+
+
+def _sizes(run: Run, axes: Axes) -> tuple[int, ...]:
+    """The sizes of axes, those of all values of a discrete law among them."""
+    tables = (s.out for s in run.program.steps if isinstance(s, ir.Table))
+    known = {r.axes[0]: len(run.values[r]) for r in tables if r in run.values}
+    return tuple(known.get(a) or run.sizes((a,))[0] for a in axes)
 
 
 # -- noise ----------------------------------------------------------------------------------------
