@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ancestral.bijections import Affine, AffineCoupling, Bijection, ConditionalAffine, Exp
+from ancestral.core.axes import PLAN
 from ancestral.core.errors import (
     DensityError,
     OptionError,
@@ -15,9 +16,16 @@ from ancestral.core.errors import (
     ShapeError,
     VariableError,
 )
-from ancestral.distributions import Normal, NormalizingFlow, Sequence
-from ancestral.losses import KL, E, Score, sqnorm, values
+from ancestral.distributions import (
+    Categorical,
+    EmpiricalDistribution,
+    Normal,
+    NormalizingFlow,
+    Sequence,
+)
+from ancestral.losses import KL, E, Enumerate, Score, sqnorm, values
 from ancestral.models import Model
+from ancestral.program import instructions as ir
 from tests.lowering.reading import draws, twice
 
 f64 = torch.float64
@@ -379,3 +387,49 @@ def test_a_law_of_several_variables_by_its_score():
 def test_mistakes_are_named(make, error, text):
     with pytest.raises(error, match=text):
         make()
+
+
+# -- wherever a law may stand ---------------------------------------------------------------------
+def _atoms(q):
+    """Atomic posterior estimation: each z at each x."""
+    return (q.log_prob() - q.log_prob().over_rows("z").logsumexp()).mean()
+
+
+def _aggregate(q):
+    """Two copies of an aggregate posterior are different rows."""
+    r = (q * EmpiricalDistribution(["x"], "p_d")).marginalize_var("x")
+    return E(r * r.replace_var(z="w"), sqnorm(z - values("w")))
+
+
+def _enumerated(q):
+    """A condition that is enumerated, and a density of the draw inside."""
+    y = Categorical(var=["x"], cond_var=["a"], logits="a", name="c").double()
+    prior = standard(var=["z"], name="p")
+    inner = E(q, prior.log_prob() - q.log_prob())
+    return E(y, inner).mean().estimate({y: Enumerate()})
+
+
+def _two_data_sets(q):
+    """Two data sets, one law."""
+    terms = E(q, sqnorm(z)).mean() + E(q, sqnorm(z)).replace_var(x="a").mean()
+    return terms - KL(q, standard(var=["z"], name="p"), analytical=False).mean()
+
+
+@pytest.mark.parametrize("sentence", [_atoms, _aggregate, _enumerated, _two_data_sets])
+def test_it_stands_where_a_normal_law_stands(sentence):
+    flow, normal, encoder, head = affine()
+    losses = [sentence(flow), sentence(normal)]
+    batch = {"x": data(), "z": torch.ones(ROWS, Z, dtype=f64), "a": data(1)}
+    batch = {k: v for k, v in batch.items() if k in losses[0].input_var}
+    parameters, found = [*encoder.parameters(), *head.parameters()], []
+    for loss in losses:
+        made = [s for s in loss.program().steps if isinstance(s, ir.Draw)]
+        noise = {}
+        for step in made:
+            rows = [3 if a.kind == PLAN else ROWS for a in step.out.axes]
+            fixed = torch.Generator().manual_seed(len(noise))
+            noise[step.noise] = torch.randn(*rows, Z, generator=fixed, dtype=f64)
+        value = twice(loss, batch, noise=noise)
+        found.append([value, *torch.autograd.grad(value, parameters)])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b)

@@ -159,6 +159,7 @@ def _table(step: ir.Table, run: Run) -> Tensor:
         or run.program.shapes.get(str(step.out.name), ()),
         law.anchor() if like is None else like,
     )
+    run.rows[step.out.axes[0]] = values.shape[0]  # a draw may follow it that no parameter does
     return values
 
 
