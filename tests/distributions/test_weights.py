@@ -11,7 +11,7 @@ from torch.func import functional_call
 
 from ancestral.core.errors import NetworkError, OptionError, ShapeError, VariableError
 from ancestral.distributions import Deterministic, Laplace, MeanField, Normal, Weights, weights
-from ancestral.losses import KL, E
+from ancestral.losses import KL, E, Function, sqnorm, values
 from ancestral.models import Model
 from tests.lowering.reading import axes, twice
 
@@ -266,6 +266,33 @@ def test_a_law_that_is_a_network_itself(w, net, x):
     torch.testing.assert_close(found, wanted.mean(0))
 
 
+class Sine(nn.Module):
+    """A function that has the network of weights in it, and the weights under their name."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, w, x):
+        return self.net(x, w).sin()
+
+
+def test_functions_of_weights(w, x):
+    """The network as a function at values; one vmapped call, too."""
+    q, noise = MeanField(w), {"w": vectors(3, 13)}
+    vs = q.net.loc + q.get_params()["scale"] * noise["w"]
+    outputs = torch.stack([at(w, v, x) for v in vs])
+    f, g = Function(w.apply, name="f"), Function(Sine(w.apply), name="g")
+    a, b = values("x w")
+    loss = E(q, sqnorm(f(a, b) - 1) + sqnorm(g(b, a)), sample_shape=[3])
+    wanted = ((outputs - 1) ** 2 + outputs.sin() ** 2).squeeze(-1)
+    torch.testing.assert_close(twice(loss, {"x": x}, noise=noise), wanted.mean(0))
+    one = twice(sqnorm(f(a, b)), {"x": x, "w": w.init})  # a given value has no rows
+    torch.testing.assert_close(one, at(w, w.init, x).squeeze(-1) ** 2)
+    with pytest.raises(OptionError, match="a network whose weights are a variable"):
+        E(q, sqnorm(f.grad(a, b))).program()
+
+
 def test_dropout_is_of_each_draw(x):
     """In float64 two of 3000 masks of 32 entries are equal with probability 1e-3."""
     net = nn.Sequential(nn.Linear(2, 32), nn.Dropout(0.5), nn.Linear(32, 1)).double()
@@ -299,7 +326,7 @@ def test_it_is_copied_saved_and_cast(net, w, x):
     assert "w: 13" in repr(w)
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.usefixtures("compiler_is_imported")
 def test_it_is_compiled_to_one_graph(w, x):
     p = Normal(var=["y"], cond_var=["x", "w"], net=w.apply, scale=1.0)
     q = MeanField(w)

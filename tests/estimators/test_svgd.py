@@ -154,6 +154,7 @@ def test_particles_come_to_a_normal_law():
     assert 0 < 2 * gaps[1] < gaps[0] < 0.25
 
 
+@pytest.mark.usefixtures("compiler_is_imported")
 def test_it_compiles_to_one_graph():
     torch.manual_seed(0)
     start = torch.randn(5, 2, dtype=f64)

@@ -5,6 +5,7 @@ are not: there is no batch of matrices in a linear layer. A network of S draws o
 vmapped over them, one call, and a row is computed once for each draw.
 """
 
+import inspect
 from collections.abc import Callable, Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -112,8 +113,26 @@ def places_of_weights(law: "Law") -> tuple[int, ...]:
     return tuple(i for i, name in enumerate(names) if name in found)
 
 
+def places_in_call(net: Any, count: int) -> tuple[int, ...]:
+    """Which arguments of a function are weights of a network in it: by the names that it has for
+    them, or the last one of the network itself.
+
+    Args:
+        net: The function.
+        count: How many arguments it is given.
+    """
+    if isinstance(net, NetOfWeights):
+        return (count - 1,)
+    found = weights_in(net)
+    names = list(inspect.signature(net.forward).parameters)[:count] if found else []
+    return tuple(i for i, name in enumerate(names) if name in found)
+
+
 def over_weights(
-    call: Callable[..., Any], in_dims: Sequence[int | None], places: Sequence[int], law: "Law"
+    call: Callable[..., Any],
+    in_dims: Sequence[int | None],
+    places: Sequence[int],
+    law: "Law | None" = None,
 ) -> Callable[..., Any]:
     """A call for many weights: ``call(*conditions)`` vmapped over the axis of the weights.
 
@@ -121,7 +140,7 @@ def over_weights(
         call: The network of a law, or the law; returns a tensor, or parameters by name.
         in_dims: Of each condition 0 if it has the axis of the weights in front, else ``None``.
         places: Which conditions are weights; the others have rows.
-        law: The law.
+        law: The law, if it returns the parameters of one.
 
     Returns:
         A function of the same arguments. Each tensor that it returns has the axes ``(weights,
@@ -138,7 +157,7 @@ def over_weights(
             nonlocal kind
             rows = 1 if with_rows is None else inner[with_rows].shape[0]
             out = call(*inner)
-            if not isinstance(out, Mapping):
+            if law is None or not isinstance(out, Mapping):
                 return _each(out, lambda v: _with_rows(v, rows))
             kind = type(out)
             numbers.update({k: v for k, v in out.items() if not isinstance(v, Tensor)})

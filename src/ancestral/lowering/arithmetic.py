@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ancestral.core.axes import ROW, union
-from ancestral.core.errors import ScopeError, did_you_mean
+from ancestral.core.errors import OptionError, ScopeError, did_you_mean
+from ancestral.distributions.net_of_weights import places_in_call
 from ancestral.losses.apply import Apply, Grad, Jvp, Norm
 from ancestral.losses.chain import LogMeanExp
 from ancestral.losses.node import (
@@ -69,6 +70,7 @@ def apply(lw: Lowering, node: Apply, scope: Scope) -> Sum:
 
 def grad(lw: Lowering, node: Grad, scope: Scope) -> Sum:
     """The derivative of a function at a point."""
+    _refuse_weights(node)
     args = _registers(lw, node, node.args, scope, 0)
     slot = lw.build.function_slot(node.fn)
     make = partial(ir.Slope, fn=slot, args=args, wrt=node.wrt, text=label(node))
@@ -77,11 +79,22 @@ def grad(lw: Lowering, node: Grad, scope: Scope) -> Sum:
 
 def jvp(lw: Lowering, node: Jvp, scope: Scope) -> Sum:
     """The derivative of a function along a direction."""
+    _refuse_weights(node)
     args = _registers(lw, node, node.args, scope, 0)
     along = _registers(lw, node, node.along, scope, len(args))
     slot = lw.build.function_slot(node.fn)
     make = partial(ir.Push, fn=slot, args=args, along=along, text=label(node))
     return _applied(lw, node, ("push", slot, args, along), (*args, *along), make)
+
+
+def _refuse_weights(node: Grad | Jvp) -> None:
+    """Raise if a derivative is taken of a network whose weights are an argument."""
+    if places_in_call(node.fn.net, len(node.args)):
+        raise OptionError(
+            f"{loss_text.text(node)} is a derivative of a network whose weights are a variable. "
+            "Write the derivative into a module that has the network, "
+            "torch.func.vjp(lambda x: w.apply(x, weights), x), and apply that."
+        )
 
 
 Registers = tuple[ir.Register, ...]

@@ -6,8 +6,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from ancestral.core.errors import GradientError, VariableError
-from ancestral.distributions.net_of_weights import places_of_weights
-from ancestral.losses.node import Node
+from ancestral.distributions.net_of_weights import places_in_call, places_of_weights
+from ancestral.losses.apply import Apply
+from ancestral.losses.node import Node, Value
 from ancestral.losses.prob import (
     CrossEntropy,
     Entropy,
@@ -46,7 +47,16 @@ def shared_by_rows(node: Node) -> frozenset[str]:
     """The names of values that all rows share: of globals, and of weights of networks."""
     found = {v for f in factors_of(node) if f.law.plate is None for v in (*f.var, *f.cond_var)}
     weights = {f.cond_var[i] for f in factors_of(node) for i in places_of_weights(f.law)}
-    return frozenset(found | weights)
+    return frozenset(found | weights | _in_functions(node))
+
+
+def _in_functions(node: Any) -> set[str]:
+    """The names of values that are weights of a network which is applied as a function."""
+    found = set().union(*map(_in_functions, node.children)) if node.children else set[str]()
+    if isinstance(node, Apply):
+        args = [node.args[i] for i in places_in_call(node.fn.net, len(node.args))]
+        found |= {a.name for a in args if isinstance(a, Value)}
+    return found
 
 
 def check_names(node: Node) -> None:

@@ -34,7 +34,7 @@ from ancestral.runtime.run import ParamSet, Run
 from ancestral.runtime.scan import TEXTS
 from ancestral.runtime.source import Source
 from ancestral.runtime.transform import text_of_part, text_of_transform
-from ancestral.runtime.weights import text_of_call, text_of_interact
+from ancestral.runtime.weights import text_of_call, text_of_function, text_of_interact
 from ancestral.runtime.writer import Names, Writer, literal, summed
 
 
@@ -197,11 +197,8 @@ def _closed(w: Writer, step: ir.Closed) -> None:
 
 
 def _call(w: Writer, step: ir.Call) -> None:
-    args = w.folded(step.args, step.out.axes)
-    name = w.bind("f", w.program.functions[step.fn].net)
-    w.put(
-        step.out, "t", w.unfolded(f"{name}({', '.join(args)})", step.out.axes, w.shape(step.out))
-    )
+    call = text_of_function(w, step)
+    w.put(step.out, "t", w.unfolded(call, step.out.axes, w.shape(step.out)))
 
 
 def _slope(w: Writer, step: ir.Slope) -> None:

@@ -26,7 +26,7 @@ from ancestral.runtime.rows import again, distinct, take_apart
 from ancestral.runtime.run import ParamSet, Run
 from ancestral.runtime.scan import MEANINGS, scan
 from ancestral.runtime.transform import part, transform
-from ancestral.runtime.weights import conditions_of, params_of
+from ancestral.runtime.weights import called, conditions_of, params_of
 
 
 def _together(run: Run, registers: tuple[ir.Register, ...], axes: Axes) -> list[Tensor]:
@@ -212,8 +212,8 @@ def _closed(step: ir.Closed, run: Run) -> Tensor:
 
 
 def _call(step: ir.Call, run: Run) -> Tensor:
-    args, sizes = folded(step.args, step.out.axes, run)
-    return unfolded(step, _applied(step, run, args), sizes)
+    out = called(step, run, lambda args: _applied(step, run, args))
+    return unfolded(step, out, sizes_of(run, step.args, step.out.axes))
 
 
 def _slope(step: ir.Slope, run: Run) -> Tensor:

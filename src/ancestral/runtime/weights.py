@@ -15,6 +15,7 @@ from ancestral.distributions.net_of_weights import (
     given_params,
     over_weights,
     own_params,
+    places_in_call,
     places_of_weights,
 )
 from ancestral.program import instructions as ir
@@ -23,19 +24,25 @@ from ancestral.runtime.writer import Writer
 
 
 class OverWeights:
-    """A call into a law with values along their own axes: one batch axis comes out.
+    """A call into a network with values along their own axes: one batch axis comes out.
 
     Args:
-        call: What is called with conditions, each with one batch axis, and weights.
-        law: The law.
-        have: The axes of each condition.
-        axes: The axes of the parameters, all of those.
+        call: What is called with values, each with one batch axis, and weights.
+        places: Which of them are weights.
+        have: The axes of each value.
+        axes: The axes of what it returns, all of those.
+        law: The law whose parameters it returns, if it does.
     """
 
     def __init__(
-        self, call: Callable[..., Any], law: Law, have: Sequence[Axes], axes: Axes
+        self,
+        call: Callable[..., Any],
+        places: Sequence[int],
+        have: Sequence[Axes],
+        axes: Axes,
+        law: Law | None = None,
     ) -> None:
-        self.have, self.axes, self.places = tuple(have), axes, places_of_weights(law)
+        self.have, self.axes, self.places = tuple(have), axes, tuple(places)
         self.of = union(*(have[i] for i in self.places))
         self.rows = tuple(a for a in axes if a not in self.of)
         dims = [
@@ -93,13 +100,47 @@ def has_axes(step: ir.Params, law: Law) -> bool:
 
 def conditions_of(step: ir.Params, run: Run, law: Law) -> list[Tensor]:
     """The conditions as a network sees them: one batch axis, and weights as they are."""
-    values, places = [run.values[r] for r in step.conditions], places_of_weights(law)
+    return _seen(step.conditions, step.out.axes, places_of_weights(law), run)
+
+
+def _seen(
+    registers: Sequence[ir.Register], axes: Axes, places: Sequence[int], run: Run
+) -> list[Tensor]:
+    values = [run.values[r] for r in registers]
     rows = [i for i in range(len(values)) if i not in places]
     some = [values[i] for i in rows]
-    folded = fold(some, [step.conditions[i].axes for i in rows], step.out.axes) if some else []
+    folded = fold(some, [registers[i].axes for i in rows], axes) if some else []
     for i, value in zip(rows, folded, strict=True):
         values[i] = value
     return values
+
+
+def called(step: ir.Call, run: Run, apply: Callable[[list[Tensor]], Tensor]) -> Tensor:
+    """What a function of weights returns, one batch axis in front.
+
+    Args:
+        step: The call.
+        run: The run.
+        apply: The function at arguments as it sees them.
+    """
+    places = places_in_call(run.program.functions[step.fn].net, len(step.args))
+    if not any(step.args[i].axes for i in places):
+        return apply(_seen(step.args, step.out.axes, places, run))
+    have = [r.axes for r in step.args]
+    over = OverWeights(lambda *args: apply(list(args)), places, have, step.out.axes)
+    out: Tensor = over(*(run.values[r] for r in step.args))
+    return out
+
+
+def text_of_function(w: Writer, step: ir.Call) -> str:
+    """The text of a call of a function, whose weights are not rows."""
+    net, axes = w.program.functions[step.fn].net, step.out.axes
+    places, have = places_in_call(net, len(step.args)), [r.axes for r in step.args]
+    if any(have[i] for i in places):
+        name = w.bind("f", OverWeights(net, places, have, axes))
+        return f"{name}({', '.join(map(w.text, step.args))})"
+    args = [w.text(r) if i in places else w.folded((r,), axes)[0] for i, r in enumerate(step.args)]
+    return f"{w.bind('f', net)}({', '.join(args)})"
 
 
 def params_of(step: ir.Params, run: Run, law: Law, conditions: Sequence[Tensor]) -> Params:
@@ -107,7 +148,7 @@ def params_of(step: ir.Params, run: Run, law: Law, conditions: Sequence[Tensor])
     if not has_axes(step, law):
         return law.params(conditions)
     have = [r.axes for r in step.conditions]
-    call = OverWeights(own_params(law), law, have, step.out.axes)
+    call = OverWeights(own_params(law), places_of_weights(law), have, step.out.axes, law)
     out: Params = call(*(run.values[r] for r in step.conditions))
     out.update(given_params(law, conditions))
     return out
@@ -122,7 +163,8 @@ def text_of_call(w: Writer, step: ir.Params, law: Law, net: str, call: Any) -> s
             for i, r in enumerate(step.conditions)
         ]
         return f"{net}({', '.join(args)})"
-    name = w.bind("net", OverWeights(call, law, [r.axes for r in step.conditions], axes))
+    have = [r.axes for r in step.conditions]
+    name = w.bind("net", OverWeights(call, places, have, axes, law))
     return f"{name}({', '.join(map(w.text, step.conditions))})"
 
 
