@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 
 README = Path(__file__).parent.parent / "README.md"
-BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+GUIDES = sorted((README.parent / "docs" / "guides").glob("*.md"))
+
+
+def blocks_of(page: Path) -> list[str]:
+    """The Python of a page."""
+    return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
+BLOCKS = blocks_of(README)
 
 
 def test_blocks_run_and_print_their_comments(
@@ -17,6 +25,14 @@ def test_blocks_run_and_print_their_comments(
         exec(compile(block, str(README), "exec"), scope)
     printed = capsys.readouterr().out
     told = re.findall(r"print\([\w.]+\) +# (.*)", "".join(BLOCKS))
-    assert len(told) == 3
+    assert len(told) == 4
     for line in told:
         assert line in printed.splitlines()
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.stem)
+def test_guides_run(guide: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    scope: dict[str, object] = {}
+    for block in blocks_of(guide):
+        exec(compile(block, str(guide), "exec"), scope)
