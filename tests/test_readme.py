@@ -15,8 +15,10 @@ def blocks_of(page: Path) -> list[str]:
 
 
 BLOCKS = blocks_of(README)
+ALONE = [page for page in GUIDES if "".join(blocks_of(page)).startswith("import torch")]
 
 
+@pytest.mark.usefixtures("compiler_is_imported")  # torch's optimizers import it
 def test_blocks_run_and_print_their_comments(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -30,8 +32,10 @@ def test_blocks_run_and_print_their_comments(
         assert line in printed.splitlines()
 
 
-@pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.stem)
-def test_guides_run(guide: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("guide", ALONE, ids=lambda guide: guide.stem)
+def test_guides_that_stand_alone_run(
+    guide: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.chdir(tmp_path)
     scope: dict[str, object] = {}
     for block in blocks_of(guide):
