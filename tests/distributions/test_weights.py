@@ -9,8 +9,26 @@ from safetensors.torch import load, save
 from torch import nn
 from torch.func import functional_call
 
-from ancestral.core.errors import NetworkError, OptionError, ShapeError, VariableError
-from ancestral.distributions import Deterministic, Laplace, MeanField, Normal, Weights, weights
+from ancestral.bijections import Tanh
+from ancestral.core.errors import (
+    NetworkError,
+    OptionError,
+    SamplingError,
+    ShapeError,
+    VariableError,
+)
+from ancestral.distributions import (
+    Deterministic,
+    Laplace,
+    MeanField,
+    MixtureModel,
+    Normal,
+    NormalizingFlow,
+    ProductOfNormal,
+    Sequence,
+    Weights,
+    weights,
+)
 from ancestral.losses import KL, E, Function, sqnorm, values
 from ancestral.models import Model
 from tests.lowering.reading import axes, twice
@@ -264,6 +282,63 @@ def test_a_law_that_is_a_network_itself(w, net, x):
     locs = [at(w, q.net.loc + scale * e, x) + x[:, :1] for e in noise["w"]]
     wanted = torch.distributions.Normal(torch.stack(locs), 2.0).log_prob(y).squeeze(-1)
     torch.testing.assert_close(found, wanted.mean(0))
+
+
+class Transition(nn.Module):
+    """The mean of a state, from the state before it and an input."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+
+    def forward(self, z_prev, u):
+        return self.layer(torch.cat([z_prev, u], -1)).tanh()
+
+
+def test_weights_of_sequences():
+    """One vector for all steps; the network runs once, over rows and time."""
+    torch.manual_seed(0)
+    w = weights(Transition().double(), prior=Normal(**STANDARD))
+    step = Normal(
+        var=["z"], cond_var=["z_prev", "u", "w"], net=w.apply, scale=0.5, features_shape=[2]
+    )
+    p = Sequence(step, carry={"z": "z_prev"}, series=["u"])
+    q, batch = MeanField(w), {"z": vectors(ROWS, 4, 2), "u": vectors(ROWS, 4, 1)}
+    eps = vectors(3, w.size)
+    found = twice(E(q, p.log_prob(), sample_shape=[3]), batch, noise={"w": eps})
+    before = torch.cat([torch.zeros(ROWS, 1, 2).double(), batch["z"][:, :-1]], 1)
+    rows = []
+    for v in q.net.loc + q.get_params()["scale"] * eps:
+        loc = functional_call(w.apply.net, w.unflatten(v), (before, batch["u"]))
+        each = torch.distributions.Normal(loc, 0.5).log_prob(batch["z"])
+        rows.append(each.sum((1, 2)))
+        torch.testing.assert_close(p.get_log_prob({**batch, "w": v}), rows[-1])
+    torch.testing.assert_close(found, torch.stack(rows).mean(0))
+    assert (p * q).sample({"u": batch["u"]})["z"].shape == (ROWS, 4, 2)
+    with pytest.raises(SamplingError, match="one vector of weights at a time"):
+        (p * q).sample({"u": batch["u"]}, sample_shape=[3])
+
+
+def _laws_of_weights(w):
+    one = Normal(var=["z"], cond_var=["x", "w"], net=w.apply, scale=0.5, name="a",
+                 features_shape=[1])  # fmt: skip
+    two = Normal(var=["z"], loc=0.0, scale=0.7, name="b", features_shape=[1])
+    return {
+        "experts": ProductOfNormal([one], prior=two),
+        "mixture": MixtureModel([one, two], weights=[0.25, 0.75]),
+        "flow": NormalizingFlow(one, [Tanh()], var=["z"], name="f"),
+    }
+
+
+@pytest.mark.parametrize("which", ["experts", "mixture", "flow"])
+def test_laws_made_of_laws_with_weights(w, x, which):
+    """Many draws in a loss are what each vector is by itself in the Distribution API."""
+    p, q, z = _laws_of_weights(w)[which], MeanField(w), vectors(ROWS, 1, seed=3).tanh()
+    eps = vectors(3, 13)
+    found = twice(E(q, p.log_prob(), sample_shape=[3]), {"x": x, "z": z}, noise={"w": eps})
+    vs = q.net.loc + q.get_params()["scale"] * eps
+    each = [p.get_log_prob({"x": x, "z": z, "w": v}) for v in vs]
+    torch.testing.assert_close(found, torch.stack(each).mean(0))
 
 
 class Sine(nn.Module):

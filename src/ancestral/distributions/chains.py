@@ -10,6 +10,7 @@ from torch import Tensor
 from ancestral.core.errors import MissingVariableError, SamplingError, ShapeError
 from ancestral.core.names import listing
 from ancestral.distributions.density import one_log_prob
+from ancestral.distributions.net_of_weights import weights_in
 from ancestral.distributions.sampling import SampleOptions, sample_factor
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ def sample(
     lead = (*options.sample_shape, options.batch_n or 1)
     read = [*law.var, *(c for c in law.cond_var if c not in law.masks)]
     given = {n: values[own[n]] for n in read if own[n] in values}
+    weights = _weights(factor, given)
+    given = {n: v for n, v in given.items() if n not in weights}
     seen = {n: _folded(v, lead, wide=own[n] in wide) for n, v in given.items()}
     prefix = _prefix(factor, law, {v: seen.pop(v) for v in law.var if v in seen})
     series = {n: v for n, v in seen.items() if n in law.series or n in law.carried}
@@ -50,8 +53,25 @@ def sample(
             lengths.setdefault(own[name], values[own[name]].shape[-1])
     size = _length(factor, lengths, options.length, prefix)
     rows = len(next(iter(seen.values()))) if seen else _product(lead)
-    steps = _steps(law, {**seen, **prefix}, rows, size, options)
+    steps = _steps(law, {**seen, **prefix, **weights}, rows, size, options)
     return {own[v]: x.reshape(*lead, *x.shape[1:]) for v, x in steps.items()}
+
+
+def _weights(factor: "Factor", given: Values) -> Values:
+    """The values among these that are weights of networks: one vector for all rows and steps.
+
+    Raises:
+        SamplingError: If they are several vectors.
+    """
+    found = {n: v for n, v in given.items() if n in weights_in(factor.law)}
+    for name, value in found.items():
+        if value.dim() != 1:
+            raise SamplingError(
+                f"{factor.text}: {name} has shape {tuple(value.shape)}. Without a loss, sequences "
+                "are drawn and have their density at one vector of weights at a time; in a loss "
+                "E(q, ..., sample_shape=[S]) has many at once."
+            )
+    return found
 
 
 def _product(sizes: tuple[int, ...]) -> int:
@@ -177,8 +197,10 @@ def log_prob(factor: "Factor", values: Mapping[str, Tensor]) -> Tensor:
         given = {n: _filled(v, mask, law, n) if n in (*random, *law.series) else v
                  for n, v in given.items()}  # fmt: skip
     every = {**given, **_states(law, given, rows, size)}
-    flat: Values = {}
+    flat: Values = _weights(factor, given)
     for name, value in every.items():
+        if name in flat:
+            continue
         is_sequence = name in (*law.var, *law.series, *law.carried)
         wide = value if is_sequence else value.unsqueeze(1).expand(rows, size, *value.shape[1:])
         flat[name] = wide.flatten(0, 1)
