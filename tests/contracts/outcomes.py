@@ -176,14 +176,14 @@ def outcomes(law: Any) -> Tensor:
     size = len(law.net.theta)
     if isinstance(law, Bernoulli):  # uniform noise below the probability gives 1
         return torch.tensor(list(itertools.product((0.0, 1.0), repeat=size)), dtype=f64)
-    return 1e6 * torch.eye(size, dtype=f64)  # Gumbel noise: the largest wins
+    return -1e6 * torch.eye(size, dtype=f64)  # Gumbel noise with its sign turned: the least wins
 
 
 def value_of(law: Any, noise: Tensor) -> Tensor:
     """The value that such noise gives."""
     if isinstance(law, Bernoulli):
         return (noise == 0).to(f64)
-    return (noise > 0).to(f64) if law.onehot else noise.argmax(-1)
+    return (noise < 0).to(f64) if law.onehot else noise.argmin(-1)
 
 
 def log_density(law: Any, value: Tensor, given: Tensor) -> Tensor:

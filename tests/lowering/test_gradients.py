@@ -249,7 +249,7 @@ def test_m2_under_three_plans_has_one_expectation():
     x_u = torch.tensor([[0.0, 1.0, 1.0]], dtype=f64)
     base = torch.tensor([0.4, -1.3], dtype=f64)  # of z, the same for every label
     pi = m.q_y.net(x_u).softmax(-1)[0].detach()
-    onehot = 1e6 * torch.eye(2, dtype=f64)  # Gumbel noise that gives each label
+    onehot = -1e6 * torch.eye(2, dtype=f64)  # the noise that gives each label: the least wins
     first, second = torch.cartesian_prod(torch.arange(2), torch.arange(2)).unbind(1)
     plans = {
         "enumerated": (Enumerate(), torch.ones(1), None, (2, 1)),

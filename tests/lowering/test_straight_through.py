@@ -15,7 +15,7 @@ T = 0.7
 def by_hand(family, h, noise):
     """The draw, and log q at it."""
     if family is Categorical:
-        soft = ((h.log_softmax(-1) + noise) / T).softmax(-1)
+        soft = ((h.log_softmax(-1) - noise) / T).softmax(-1)
         hard = F.one_hot(soft.argmax(-1), h.shape[-1]).to(h.dtype)
         z = hard + soft - soft.detach()
         return z, (z * h.log_softmax(-1)).sum(-1)
@@ -42,7 +42,7 @@ def test_gradient_is_that_of_the_relaxation(family, how):
     loss = E(q, f(values("z")) - q.log_prob()).mean().estimate({q: StraightThrough(T)})
     x, noise = torch.randn(5, 3).double(), torch.rand(5, 4).double()
     if family is Categorical:
-        noise = -(-noise.log()).log()
+        noise = (-noise.log()).log()  # Gumbel noise with its sign turned
     run = loss.function()
     z, log_q = by_hand(family, encoder(x), noise)
     wanted = (decoder(z).squeeze(-1) - log_q).mean()

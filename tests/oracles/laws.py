@@ -17,21 +17,21 @@ NOISE = {
     "normal": "normal",
     "laplace": "laplace",
     "bernoulli": "uniform",
-    "onehot": "gumbel",
-    "index": "gumbel",
+    "onehot": "log exponential",
+    "index": "log exponential",
 }
 CATEGORICAL = ("onehot", "index")
 DISCRETE = ("bernoulli", "onehot", "index")
 
 
 def base_noise(kind: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Standard normal, uniform away from the ends, or Gumbel noise."""
+    """Standard normal, uniform away from the ends, or the logarithm of an exponential draw."""
     if kind == "normal":
         return torch.randn(shape, dtype=torch.float64, generator=generator)
     u = 0.02 + 0.96 * torch.rand(shape, dtype=torch.float64, generator=generator)
     if kind == "laplace":
         return (0.5 - u).sign() * torch.log1p(-2 * (u - 0.5).abs())
-    return u if kind == "uniform" else -torch.log(-torch.log(u))
+    return u if kind == "uniform" else torch.log(-torch.log(u))
 
 
 def _log_odds(p: Params) -> Tensor:
@@ -54,7 +54,7 @@ def draw(family: str, noise: Tensor, p: Params) -> tuple[Tensor, float]:
     if family == "bernoulli":
         gap = 1 / (1 + torch.exp(-_log_odds(p))) - noise
         return (gap > 0).double(), float(gap.detach().abs().min())
-    score = (p["logits"] if "logits" in p else p["probs"].log()) + noise
+    score = (p["logits"] if "logits" in p else p["probs"].log()) - noise
     top = score.detach().topk(2, -1).values
     winner = score.argmax(-1)
     margin = float((top[..., 0] - top[..., 1]).min())

@@ -53,20 +53,19 @@ def exponential(like: torch.Tensor, generator: Generator = None) -> torch.Tensor
 
 def log_exponential(like: torch.Tensor, generator: Generator = None) -> torch.Tensor:
     """The logarithm of an exponential draw, finite: Gumbel noise with the sign turned."""
-    return exponential(like, generator).log_()
+    return torch.empty_like(like).exponential_(generator=generator).log_()
 
 
-def gumbel(like: torch.Tensor, generator: Generator = None) -> torch.Tensor:
-    """Standard Gumbel noise, ``-log(-log u)``, by way of an exponential draw."""
-    return log_exponential(like, generator).neg_()
-
-
+# what torch draws alone in one call, from its default generator
+DIRECT: dict[Callable[..., torch.Tensor], Callable[[torch.Tensor], torch.Tensor]] = {
+    normal: torch.randn_like,
+    threshold: torch.rand_like,
+}
 NOISE: dict[str, Callable[[torch.Tensor, Generator], torch.Tensor]] = {
     "normal": normal,
     "uniform": uniform,
     "threshold": threshold,
     "laplace": laplace,
     "exponential": exponential,
-    "gumbel": gumbel,
     "log exponential": log_exponential,
 }

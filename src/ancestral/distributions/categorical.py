@@ -48,7 +48,7 @@ class Categorical(Law):
     domains = {"logits": log_weight, "probs": simplex}
     split = {"logits": identity}
     parametrisations = (("logits",), ("probs",))
-    noise = "gumbel"
+    noise = "log exponential"
     value_dims = 1
     param_dims = 1
 
@@ -85,7 +85,7 @@ class Categorical(Law):
     @staticmethod
     def draw(noise: Tensor, probs: Any = None, logits: Any = None) -> Tensor:
         """The category with the largest log probability plus Gumbel noise, one-hot."""
-        score = (probs.log() if logits is None else logits) + noise  # log 0 = -inf: never drawn
+        score = (probs.log() if logits is None else logits) - noise  # log 0 = -inf: never drawn
         return torch.zeros_like(score).scatter(-1, score.argmax(-1, keepdim=True), 1.0)
 
     @staticmethod
@@ -93,7 +93,7 @@ class Categorical(Law):
         noise: Tensor, temperature: float, probs: Any = None, logits: Any = None
     ) -> Tensor:
         """The softmax in place of the maximum, at a temperature."""
-        out: Tensor = ((log_probabilities(probs, logits) + noise) / temperature).softmax(-1)
+        out: Tensor = ((log_probabilities(probs, logits) - noise) / temperature).softmax(-1)
         return out
 
     @staticmethod
@@ -140,7 +140,7 @@ class _ByIndex(Law):
     @staticmethod
     def draw(noise: Tensor, probs: Any = None, logits: Any = None) -> Tensor:
         """The index with the largest log probability plus Gumbel noise."""
-        return ((probs.log() if logits is None else logits) + noise).argmax(-1)
+        return ((probs.log() if logits is None else logits) - noise).argmax(-1)
 
     @staticmethod
     def log_density(x: Tensor, probs: Any = None, logits: Any = None) -> Tensor:

@@ -37,7 +37,7 @@ class Gumbel(Law):
     domains = {"loc": real, "scale": positive}
     split = {"loc": identity, "scale": F.softplus}
     reparametrised = True
-    noise = "gumbel"
+    noise = "log exponential"
 
     def __init__(
         self,
@@ -54,8 +54,8 @@ class Gumbel(Law):
 
     @staticmethod
     def draw(noise: Tensor, loc: Any, scale: Any) -> Tensor:
-        r""":math:`\mu + \beta\epsilon` with standard Gumbel noise."""
-        return loc + scale * noise
+        r""":math:`\mu - \beta\log e` with standard exponential noise e."""
+        return loc - scale * noise
 
     @staticmethod
     def log_density(x: Tensor, loc: Any, scale: Any) -> Tensor:

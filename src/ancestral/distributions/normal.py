@@ -60,7 +60,10 @@ class Normal(Law):
     @staticmethod
     def log_density(x: Tensor, loc: Any, scale: Any) -> Tensor:
         """The log density of each component."""
-        return -0.5 * ((x - loc) / scale) ** 2 - log(scale) - HALF_LOG_TWO_PI
+        z = (x - loc) / scale
+        if isinstance(scale, Tensor):  # the square, its half and the logarithm in one kernel
+            return -HALF_LOG_TWO_PI - torch.addcmul(scale.log(), z, z, value=0.5)
+        return -0.5 * z**2 - log(scale) - HALF_LOG_TWO_PI
 
     @staticmethod
     def log_cdf(x: Tensor, loc: Any, scale: Any) -> Tensor:

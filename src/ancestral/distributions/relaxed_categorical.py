@@ -55,7 +55,7 @@ class ExpRelaxedCategorical(Law):
     parametrisations = (("temperature", "logits"), ("temperature", "probs"))
     cores = {"temperature": "", "logits": "k", "probs": "k"}
     reparametrised = True
-    noise = "gumbel"
+    noise = "log exponential"
     value_dims = 1
     param_dims = 1
 
@@ -91,7 +91,7 @@ class ExpRelaxedCategorical(Law):
     @staticmethod
     def draw(noise: Tensor, temperature: Any, probs: Any = None, logits: Any = None) -> Tensor:
         r""":math:`\log\mathrm{softmax}((\eta + g)/\lambda)`."""
-        score = log_weights(probs, logits) + noise
+        score = log_weights(probs, logits) - noise
         return (score / per_vector(temperature, noise)).log_softmax(-1)
 
     @staticmethod
@@ -126,7 +126,7 @@ class RelaxedCategorical(ExpRelaxedCategorical):
     @staticmethod
     def draw(noise: Tensor, temperature: Any, probs: Any = None, logits: Any = None) -> Tensor:
         r""":math:`\mathrm{softmax}((\eta + g)/\lambda)`, rounded into the open simplex."""
-        score = log_weights(probs, logits) + noise
+        score = log_weights(probs, logits) - noise
         tiny = torch.finfo(noise.dtype).tiny
         return (score / per_vector(temperature, noise)).softmax(-1).clamp(min=tiny)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, is_grad_enabled
 
 from ancestral.core.errors import (
     AncestralError,
@@ -133,7 +133,7 @@ class LossFunction:
             step, enter = last
             args = enter(x_dict, batch_n, generator)
             if args is not None:
-                if torch.is_grad_enabled():
+                if is_grad_enabled():
                     self.check_gradients(step.program.scalars)
                 if step.program.gradient_only:
                     self._refuse_value(step.program)
@@ -143,7 +143,7 @@ class LossFunction:
                     name_error(Entered(step, args, generator, batch_n), error)
                     raise
         run, watch = self.prepare(x_dict, generator, noise, batch_n, scalars)
-        if torch.is_grad_enabled():
+        if is_grad_enabled():
             self.check_gradients(run.program.scalars)
         self._refuse_value(run.program)
         if run.program.kept:

@@ -12,6 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
+from ancestral.core.rng import DIRECT
+
 # of a batch, its rows where no data says them, and a generator: the arguments of the step
 Entry = Callable[[Any, int | None, Any], tuple[Any, ...] | None]
 
@@ -62,7 +64,11 @@ class EntryText:
     def call(self, function: Callable[..., Any], *args: Any) -> None:
         """The next argument is what a function gives for these and the generator."""
         name, *given = self.bind(function, *args)
-        self.arguments.append(f"{name}({', '.join(given)}, generator)")
+        text = f"{name}({', '.join(given)}, generator)"
+        if function in DIRECT:
+            (direct,) = self.bind(DIRECT[function])
+            text = f"{direct}({', '.join(given)}) if generator is None else {text}"
+        self.arguments.append(text)
 
     def written(self) -> str:
         """The text of a factory, to be called with what is bound."""
