@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ancestral.core.errors import OptionError, ScopeError, did_you_mean
-from ancestral.core.names import as_names
+from ancestral.core.names import as_names, listing
 from ancestral.distributions import Distribution
 from ancestral.losses.node import Node
 from ancestral.losses.prob import Expectation
@@ -22,11 +22,14 @@ class IterativeLoss(Node):
 
     Args:
         step_loss: The loss of one step.
-        max_iter: The number of steps; that of the series if not given.
+        max_iter: The number of steps, the first of the series; all of them if not given.
         series_var: The variables that are sequences, of which a step sees one entry.
         update_value: What a step draws, and the name by which the next step reads it; before the
             first step that name is given. With ``return_dict`` it is its last value.
-        slice_step: A law that is drawn in each step around its loss.
+        slice_step: A law that is drawn in each step around its loss. A deterministic one may read
+            series: it sees them whole, time first, and the number of the step, so that its
+            ``forward(self, x, t)`` may return ``{"x_t": x[t], "x_next": x[t + 1]}``; the step then
+            reads these.
         timestep_var: Names for the number of the step, counted from 0.
         mask: A variable of shape ``(T, rows)``: 1 for the steps of a row that count.
 
@@ -42,6 +45,7 @@ class IterativeLoss(Node):
     """
 
     step: Node
+    whole: tuple[str, ...]
     max_iter: int | None
     series: tuple[str, ...]
     update: tuple[tuple[str, str], ...]
@@ -66,14 +70,16 @@ class IterativeLoss(Node):
             )
         if max_iter is not None and (not isinstance(max_iter, int) or max_iter < 1):
             raise OptionError(f"IterativeLoss: max_iter={max_iter!r} must be a number of steps.")
+        timestep = as_names(timestep_var or (), "timestep_var")
         object.__setattr__(self, "step", step_loss)
         self._coerce("step")
+        object.__setattr__(self, "whole", _seen_whole(slice_step, series, timestep))
         if slice_step is not None:
             object.__setattr__(self, "step", Expectation(slice_step, self.step))
         object.__setattr__(self, "max_iter", max_iter)
         object.__setattr__(self, "series", series)
         object.__setattr__(self, "update", tuple((update_value or {}).items()))
-        object.__setattr__(self, "timestep", as_names(timestep_var or (), "timestep_var"))
+        object.__setattr__(self, "timestep", timestep)
         object.__setattr__(self, "mask", mask)
         drawn = drawn_names(self.step)
         for name, alias in self.update:
@@ -82,6 +88,27 @@ class IterativeLoss(Node):
                     f"IterativeLoss: update_value hands {name!r} on as {alias!r}, but no "
                     f"expectation in the step draws it; {did_you_mean(name, drawn)}"
                 )
+
+
+def _seen_whole(
+    law: Distribution | None, series: Sequence[str], timestep: Sequence[str]
+) -> tuple[str, ...]:
+    """The series that the law of ``slice_step`` reads.
+
+    Raises:
+        OptionError: If it reads some, but is not a function of them and of the step alone.
+    """
+    whole = tuple(n for n in series if law is not None and n in law.cond_var)
+    if law is None or not whole:
+        return ()
+    others = [c for c in law.cond_var if c not in (*series, *timestep)]
+    if any(f.law.is_random for f in law.factors) or len(law.factors) > 1 or others:
+        raise OptionError(
+            f"IterativeLoss: slice_step={law.prob_text} reads the whole of {listing(whole)}. Make "
+            "it one Deterministic law of series and of the name in timestep_var alone"
+            + (f"; {listing(others)} can be read in the step." if others else ".")
+        )
+    return whole
 
 
 def drawn_names(node: Node) -> Sequence[str]:

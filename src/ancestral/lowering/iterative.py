@@ -11,7 +11,8 @@ from ancestral.core.axes import ROW, Axes, Axis, union
 from ancestral.core.errors import GradientError, ScopeError
 from ancestral.losses.iterative import IterativeLoss
 from ancestral.losses.node import Neg, Reduce
-from ancestral.lowering.build import LOSS, NUMBER, Sum
+from ancestral.losses.prob import Expectation
+from ancestral.lowering.build import LOSS, NUMBER, Flow, Sum
 from ancestral.lowering.context import Lowering, Scope
 from ancestral.lowering.scan import Body, Carried, Moved, Registers, split
 from ancestral.printing import loss as loss_text
@@ -25,8 +26,9 @@ def iterative(lw: Lowering, node: IterativeLoss, scope: Scope) -> Sum:
     if node.series and node.max_iter is not None:
         axis = replace(axis, size=node.max_iter)
     row = _row_axis(lw, scope)
-    outside = {n: _timed(lw, lw.value(n, scope), axis, row) for n in node.series}
-    mask = None if node.mask is None else _timed(lw, lw.value(node.mask, scope), axis, row)
+    outside = {n: _series(lw, n, scope, axis, row) for n in node.series if n not in node.whole}
+    outside |= _slices(lw, node, scope, axis, row)
+    mask = None if node.mask is None else _series(lw, node.mask, scope, axis, row)
     clock = lw.build.emit(("clock", axis), "t", (axis,), lambda out: loops.Clock(out, axis))
     outside |= dict.fromkeys(node.timestep, clock)
     first = {name: lw.value(alias, scope) for name, alias in node.update}
@@ -45,6 +47,38 @@ def iterative(lw: Lowering, node: IterativeLoss, scope: Scope) -> Sum:
 def _row_axis(lw: Lowering, scope: Scope) -> Axis:
     found = [a for a in lw.plates.values() if a not in lw.loops.values()]
     return found[0] if found else Axis("n", ROW)
+
+
+def _series(lw: Lowering, name: str, scope: Scope, axis: Axis, row: Axis) -> ir.Register:
+    """A series by its steps and rows, the steps that the loop makes."""
+    whole = _timed(lw, lw.value(name, scope), lw.loops.get(name, axis), row)
+    if axis in whole.axes:
+        return whole
+    make = partial(loops.Prefix, arg=whole, axis=axis)
+    return lw.build.emit(("prefix", whole, axis), whole.name, (axis, row), make)
+
+
+def _slices(lw: Lowering, node: IterativeLoss, scope: Scope, axis: Axis, row: Axis) -> Registers:
+    """What the law of ``slice_step`` takes from whole series in each step."""
+    if not node.whole or not isinstance(node.step, Expectation):
+        return {}
+    (factor,) = node.step.law.factors
+    given = {
+        own: None if c in node.timestep else _timed(lw, lw.value(c, scope), lw.loops[c], row)
+        for own, c in zip(factor.law.cond_var, factor.cond_var, strict=True)
+    }
+    args, slot = tuple(given.items()), lw.build.law_slot(factor.law)
+    flow = Flow(frozenset({("law", slot)}))
+    for register in given.values():
+        flow = flow if register is None else flow | lw.build.flow[register]
+    make = partial(loops.Slices, law=slot, args=args, axis=axis, text=lw.label(factor, scope))
+    all_of = lw.build.emit(("slices", slot, args), factor.law.name, (axis, row), make, flow)
+    found: Registers = {}
+    for own, var in zip(factor.law.var, factor.var, strict=True):
+        pick = partial(ir.Pick, params=all_of, key=own)
+        register = lw.build.emit(("pick", all_of, own), var, all_of.axes, pick)
+        found[var] = lw.build.cut(register) if factor.detached else register
+    return found
 
 
 def _timed(lw: Lowering, register: ir.Register, axis: Axis, row: Axis) -> ir.Register:
@@ -128,6 +162,8 @@ class _Step:
             depth=self.scope.depth + 1,
         )
         step, sign = self.node.step, 1.0
+        if self.node.whole and isinstance(step, Expectation):  # its draws are among the values
+            step, scope = step.body, scope.below(step, 0)
         while mask is not None and isinstance(step, Neg):
             step, sign, scope = step.arg, -sign, scope.below(step, 0)
         reduced = step if mask is not None and isinstance(step, Reduce) else None

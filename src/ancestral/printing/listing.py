@@ -248,6 +248,8 @@ LINES: dict[type, Callable[[Any, Names], str]] = {
     loops.Last: lambda s, n: f"the last of {n[s.arg]}",
     loops.Length: lambda s, n: "how many steps there are",
     loops.Clock: lambda s, n: "0, 1, ... of the steps",
+    loops.Prefix: lambda s, n: f"the first {s.axis.size} steps of {n[s.arg]}",
+    loops.Slices: lambda s, n: f"{s.text}, step by step",
     loops.Scan: _scan,
     loops.Stacked: lambda s, n: f"{n[s.inner]} of all steps",
     chains.Unnormalised: lambda s, n: f"-{n[s.arg]}, log {s.text} without its constant",

@@ -71,6 +71,27 @@ class Clock(Step):
 
 
 @dataclass(frozen=True, eq=False)
+class Prefix(Step):
+    """The first steps of a series, as many as its new axis has."""
+
+    arg: Register
+    axis: Axis
+
+
+@dataclass(frozen=True, eq=False)
+class Slices(Step):
+    """What a function of whole series and of the step's number gives in each step: parameters of
+    its deterministic law, with the axis of time. ``args`` are what it is given, by its own names;
+    the number of the step is ``None``.
+    """
+
+    law: int
+    args: tuple[tuple[str, Register | None], ...]
+    axis: Axis
+    text: Label
+
+
+@dataclass(frozen=True, eq=False)
 class Carry:
     """What one step of a loop hands to the next.
 

@@ -11,6 +11,7 @@ from ancestral.core.errors import ShapeError
 from ancestral.distributions.chains import present
 from ancestral.program import instructions as ir
 from ancestral.program import loops
+from ancestral.runtime import series
 from ancestral.runtime.run import ParamSet, Run
 from ancestral.runtime.writer import Names, Writer, literal
 
@@ -274,6 +275,7 @@ def text_of_stacked(w: Writer, step: loops.Stacked) -> None:
 
 
 MEANINGS: Rules = {
+    **series.MEANINGS,
     ir.Retime: retime,
     loops.Initial: initial,
     loops.Shift: shift,
@@ -284,6 +286,7 @@ MEANINGS: Rules = {
     loops.Stacked: stacked,
 }
 TEXTS: dict[type, Callable[[Writer, Any], None]] = {
+    **series.TEXTS,
     ir.Retime: text_of_retime,
     loops.Initial: text_of_initial,
     loops.Shift: text_of_shift,
