@@ -24,7 +24,7 @@ from ancestral.core.errors import (
     did_you_mean,
 )
 from ancestral.core.names import listing
-from ancestral.distributions.net_of_weights import params_at, places_of_weights
+from ancestral.distributions.net_of_weights import note_weights, params_at, places_of_weights
 from ancestral.distributions.network import check_rows, failed
 from ancestral.distributions.pushforward import cut
 
@@ -64,6 +64,7 @@ def name_words(cls: type) -> None:
         unknown = [name for name in given if name not in every]
         refuse_options(type(self).__name__ if is_open else cls.__name__, unknown, every)
         init(self, *args, **given)
+        note_weights(self)
         if plate != "rows":
             make_global(self, plate)
 

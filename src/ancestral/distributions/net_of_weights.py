@@ -92,6 +92,14 @@ def weights_in(module: Any) -> set[str]:
     return {part.variable for part in parts if isinstance(part, NetOfWeights)}
 
 
+def note_weights(law: Any) -> None:
+    """Keep with a law that is built which variables are weights of networks in it.
+
+    Its modules are walked once, and not at each draw.
+    """
+    vars(law)["_weights_inside"] = weights_in(law)
+
+
 def places_of_weights(law: "Law") -> tuple[int, ...]:
     """Which conditions of a law are weights of a network in it.
 
@@ -99,10 +107,13 @@ def places_of_weights(law: "Law") -> tuple[int, ...]:
         VariableError: If a network of weights is the law's own, and they are not the last
             condition, or the only one.
     """
-    found = weights_in(law)
+    net = law.net
+    found = vars(law).get("_weights_inside")
+    if found is None or isinstance(net, NetOfWeights):  # it may have been given another network
+        found = weights_in(law)
     if not found:
         return ()
-    names, net = law.cond_var, law.net
+    names = law.cond_var
     if isinstance(net, NetOfWeights) and (names[-1] != net.variable or len(names) == 1):
         given = [n for n in names if n != net.variable] or ["x"]
         raise VariableError(
