@@ -254,7 +254,7 @@ def test_mistakes_in_estimators() -> None:
     problem = PROBLEMS["three_bits"]()
     q, batch = problem.laws[0], {"x": torch.ones(2, 1, dtype=f64)}
     with pytest.raises(OptionError, match="at least two draws"):
-        problem.loss.estimate({q: Score(LeaveOneOut())}).eval(batch)
+        problem.loss.estimate({q: Score(LeaveOneOut())}).eval({"x": batch["x"][:1]})
     with pytest.raises(OptionError, match="LeaveOneOut"):
         Score(baseline=3.0)
     with pytest.raises(OptionError, match="is no estimator"):

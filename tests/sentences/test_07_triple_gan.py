@@ -138,15 +138,19 @@ def test_what_a_mixture_of_joint_laws_is_not():
 def test_passes():
     """d's turn: d at l, u and l rows. The other turn: the same, and C at the labelled rows too.
 
-    The score of y ~ C(y|x) takes two draws of each row, each the other's baseline.
+    The score of y ~ C(y|x) has the other rows as baseline; with two draws, each the other's.
     """
+    _passes(Score(LeaveOneOut()), [LABELLED, LABELLED, UNLABELLED])
+    _passes(Score(LeaveOneOut(), draws=2), [LABELLED, LABELLED, 2 * UNLABELLED])
+
+
+def _passes(chosen, rows):
     w = World()
-    model = w.model(Score(LeaveOneOut(), draws=2))
-    rows = [LABELLED, LABELLED, 2 * UNLABELLED]
+    model = w.model(chosen)
     for _ in range(2):
         with counted(d=w.d_net, c=w.c_net, g=w.g_net) as seen:
             model.train(w.batch)
-        assert sorted(seen["d"][:3]) == sorted(seen["d"][3:]) == rows
+        assert sorted(seen["d"][:3]) == sorted(seen["d"][3:]) == sorted(rows)
         assert seen["c"][0] == UNLABELLED
         assert sorted(seen["c"][1:]) == [LABELLED, UNLABELLED]
         assert seen["g"] == [LABELLED] * 2

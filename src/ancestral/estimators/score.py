@@ -16,14 +16,19 @@ from ancestral.estimators.base import Estimator
 
 @dataclass(frozen=True)
 class LeaveOneOut:
-    r"""The mean of the other draws as baseline, :math:`b_i = \frac{1}{K-1}\sum_{j \ne i} f_j`."""
+    r"""The mean of the other draws as baseline, :math:`b_i = \frac{1}{K-1}\sum_{j \ne i} f_j`.
+
+    The others are those of the same row, with ``Score(LeaveOneOut(), draws=K)``; of one draw in
+    each row, those of the other rows, where no row's integrand reads another's draw.
+    """
 
     def __call__(self, f: Tensor, axis: int | None) -> Tensor:
         """The baseline of each draw."""
         draws = 1 if axis is None else f.shape[axis]
         if draws < 2:
             raise OptionError(
-                "LeaveOneOut() needs at least two draws of the law: Score(LeaveOneOut(), draws=4)."
+                "LeaveOneOut() needs at least two draws of the law: Score(LeaveOneOut(), draws=4), "
+                "or a batch of at least two rows that do not read each other's draws."
             )
         assert axis is not None
         return (f.sum(axis, keepdim=True) - f) / (draws - 1)

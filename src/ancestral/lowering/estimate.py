@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from ancestral.core.axes import Axis
+from ancestral.core.axes import ROW, Axis
 from ancestral.distributions import Sequence
 from ancestral.distributions.base import Factor
 from ancestral.estimators.base import Estimator
@@ -59,6 +59,7 @@ def estimate(
         mine = [c for c in lw.build.flow[body].cuts if c.draw == d.noise]
         if not mine:
             continue  # the integrand does not depend on the draw
+        axis = d.axis if d.axis is not None else _own_rows(drawn, d, body, mixed)
         log_q = _joint_density(lw, drawn, d, scope)
         for extra in log_q.axes:
             if extra not in body.axes or extra == mixed:  # it reads several: their joint density
@@ -67,13 +68,21 @@ def estimate(
             ("surrogate", d.estimator, body, log_q),
             body.name,
             body.axes,
-            partial(ir.Surrogate, estimator=d.estimator, f=body, log_q=log_q, axis=d.axis),
+            partial(ir.Surrogate, estimator=d.estimator, f=body, log_q=log_q, axis=axis),
             Flow(
                 lw.build.flow[body].sources | lw.build.flow[log_q].sources,
                 frozenset(c for c in lw.build.flow[body].cuts if c not in mine),
             ),
         )
     return body
+
+
+def _own_rows(drawn: list[Drawn], d: Drawn, body: ir.Register, mixed: Axis | None) -> Axis | None:
+    """The rows of a draw, where each is a draw of its own, which no other row's integrand reads."""
+    rows = [a for a in d.value.axes if a.kind == ROW]
+    alone = mixed is None and sum(copy.noise == d.noise for copy in drawn) == 1
+    wanted = [a for a in body.axes if a.kind == ROW]
+    return rows[0] if alone and len(rows) == 1 and rows == wanted else None
 
 
 def _joint_density(lw: Lowering, drawn: list[Drawn], d: Drawn, scope: Scope) -> ir.Register:
