@@ -178,7 +178,7 @@ def test_what_is_refused(q):
     with pytest.raises(DensityError, match="has no density"):
         q.get_log_prob({"z": torch.zeros(2, 2)})
     stein = KL(q, p).estimate({q: SVGD(RBF())})
-    with pytest.raises(GradientOnlyError, match=r"log q\(z\), which has no value"):
+    with pytest.raises(GradientOnlyError, match=r"without log q\(z\)"):
         stein.eval()
     with pytest.raises(GradientError, match="which reads the value"):
         stein.exp().program()

@@ -217,6 +217,29 @@ def test_directions_of_minibatches_have_the_mean_of_the_whole():
     torch.testing.assert_close(torch.stack(parts).mean(0), whole, rtol=1e-11, atol=1e-13)
 
 
+@pytest.mark.parametrize("make", [Laws, lambda: Stein(RBF())], ids=["mean field", "particles"])
+def test_a_posterior_is_saved_and_goes_on_as_it_was(make, tmp_path):
+    def built():
+        laws = make()
+        loss = laws.povi if isinstance(laws, Stein) else laws.elbo()
+        watched = -E(laws.q, laws.p.log_prob()).mean()
+        options = {"distributions": [laws.q], "data_size": SIZE, "test_loss": watched}
+        options["optimizer"] = torch.optim.SGD  # weights are saved, an optimizer's moments are not
+        return Model(loss=-loss.mean(), optimizer_params={"lr": 0.1}, **options), laws
+
+    (model, laws), (other, _) = built(), built()
+    for _ in range(2):
+        model.train(laws.batch)
+    model.save(tmp_path / "model")
+    other.load(tmp_path / "model")
+    found = []
+    for m in (model, other):
+        torch.manual_seed(0)
+        trained = m.train(laws.batch)
+        found.append((trained, m.test(laws.batch)))
+    assert found[0] == found[1]
+
+
 # -- exact values: a linear network ---------------------------------------------------------------
 class Linear:
     """y = x w + noise with w ~ N(0, I): evidence, posterior and best mean field are known."""

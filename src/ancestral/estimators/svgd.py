@@ -54,7 +54,7 @@ class SVGD:
         t3       = log p(z)                         (z)
         t4       = t2 - t3                          (z)  gradient-only
         t5       = mean over z of t4                     gradient-only
-        return t5
+        return t5, gradient-only: the mean log joint at the particles, without log q(z)
     """
 
     how: ClassVar[str] = "points"

@@ -13,7 +13,7 @@ from ancestral.printing import loss as loss_text
 from ancestral.program import instructions as ir
 
 OWN = ".points"  # how points print before they see each other
-VALUE = "the mean log joint at the particles, without the divergence's log {}, which has no value"
+VALUE = "the mean log joint at the particles, without log {}"
 
 
 def check(lw: Lowering, node: Expectation, factor: Factor, scope: Scope) -> Any:
