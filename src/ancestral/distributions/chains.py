@@ -182,7 +182,7 @@ def log_prob(factor: "Factor", values: Mapping[str, Tensor]) -> Tensor:
     """
     law: Any = factor.law
     own = dict(zip((*law.var, *law.cond_var), (*factor.var, *factor.cond_var), strict=True))
-    mask = _mask(law, own, values)
+    exists, counts = _masks(law, own, values)
     random = [v for v in law.var if v not in law.states]
     given = {n: values[own[n]] for n in (*random, *law.cond_var) if n not in law.masks}
     sizes = {own[n]: tuple(given[n].shape[:2]) for n in (*random, *law.series)}
@@ -193,9 +193,9 @@ def log_prob(factor: "Factor", values: Mapping[str, Tensor]) -> Tensor:
             "(rows, T, ...)."
         )
     rows, size = next(iter(sizes.values()))
-    if mask is not None:
-        given = {n: _filled(v, mask, law, n) if n in (*random, *law.series) else v
-                 for n, v in given.items()}  # fmt: skip
+    for names, mask in ((random, counts), (law.series, exists)):
+        if mask is not None:
+            given |= {n: _filled(given[n], mask, law, n) for n in names}
     every = {**given, **_states(law, given, rows, size)}
     flat: Values = _weights(factor, given)
     for name, value in every.items():
@@ -211,8 +211,9 @@ def log_prob(factor: "Factor", values: Mapping[str, Tensor]) -> Tensor:
     for f in law.factors_of_step:
         if f.law.is_random:
             one = replace(f, detached=f.detached or factor.detached)
-            term = one_log_prob(one, flat).reshape(rows, size)
-            total = total + (term if mask is None else torch.where(mask, term, 0.0))
+            shown = None if counts is None else counts.flatten()
+            term = one_log_prob(one, flat, shown).reshape(rows, size)
+            total = total + (term if counts is None else torch.where(counts, term, 0.0))
     return total.sum(1)
 
 
@@ -224,9 +225,13 @@ def _states(law: "Sequence", given: Values, rows: int, size: int) -> Values:
     return {v: found[v] for v in law.states}
 
 
-def _mask(law: "Sequence", own: Mapping[str, str], values: Mapping[str, Tensor]) -> Tensor | None:
+def _masks(
+    law: "Sequence", own: Mapping[str, str], values: Mapping[str, Tensor]
+) -> tuple[Tensor | None, Tensor | None]:
+    """The steps that exist, and those that count, which are seen too; ``None`` if all are."""
     masks = [values[own[m]] > 0 for m in law.masks]
-    return masks[0] & masks[-1] if masks else None
+    exists = None if law.mask is None else masks[0]
+    return exists, masks[0] & masks[-1] if masks else None
 
 
 def _filled(value: Tensor, mask: Tensor, law: "Sequence", name: str) -> Tensor:
@@ -248,8 +253,22 @@ def inside(law: "Law") -> float:
     return float(value[0]) if tuple(value.shape) == (2,) and bool(value[0] == value[1]) else 0.0
 
 
+def reaches(law: "Law") -> bool:
+    """Whether parameters decide how far the support of a law reaches: then what stands in for a
+    missing step may lie outside, and is not looked at.
+    """
+    try:
+        law.support({})
+    except (KeyError, TypeError, AttributeError):
+        return True
+    return False
+
+
 def present(x: Tensor, mask: Tensor, fill: float) -> Tensor:
-    """Data where a mask is on; elsewhere the first of its row where it is, or a number if none is.
+    """Data where a mask is on; elsewhere the first of its row where it is.
+
+    A row without any has that of the first row that has one, so that it is a value of the data
+    too; a number if there is none at all.
 
     Args:
         x: Shape ``(rows, T, *event)``.
@@ -261,8 +280,8 @@ def present(x: Tensor, mask: Tensor, fill: float) -> Tensor:
         tensor([[5., 5.]])
     """
     on = mask > 0
-    place = on.to(torch.uint8).argmax(1)
-    shape = (-1, *(1,) * (x.dim() - 2))
-    first = x[torch.arange(len(x), device=x.device), place]
-    first = torch.where(on.any(1).reshape(shape), first, fill).unsqueeze(1)
+    some, place = on.any(1), on.to(torch.uint8).argmax(1)
+    rows = torch.arange(len(x), device=x.device)
+    rows = torch.where(some, rows, some.to(torch.uint8).argmax(0))
+    first = torch.where(some.any(), x[rows, place[rows]], fill).unsqueeze(1)
     return torch.where(on.reshape(*on.shape, *(1,) * (x.dim() - 2)), x, first)

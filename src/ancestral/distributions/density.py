@@ -56,11 +56,15 @@ def log_prob(
     return _total(dist, terms)
 
 
-def one_log_prob(factor: "Factor", values: Mapping[str, Tensor]) -> Tensor:
-    """The log density of one elementary law, summed over its event."""
+def one_log_prob(
+    factor: "Factor", values: Mapping[str, Tensor], counts: Tensor | None = None
+) -> Tensor:
+    """The log density of one elementary law, summed over its event; only rows that count are
+    checked.
+    """
     if factor.law.density_net is not None:
         return _by_function(factor, values)
-    out, axes = _at_value(factor, "log_density", values, {})
+    out, axes = _at_value(factor, "log_density", values, {}, counts)
     return _reduce(out, axes, sum_features=True, feature_dims=None)
 
 
@@ -132,7 +136,11 @@ def _ranks(dist: "Distribution") -> dict[str, int]:
 
 
 def _at_value(
-    factor: "Factor", which: str, values: Mapping[str, Tensor], ranks: Mapping[str, int]
+    factor: "Factor",
+    which: str,
+    values: Mapping[str, Tensor],
+    ranks: Mapping[str, int],
+    counts: Tensor | None = None,
 ) -> tuple[Tensor, int]:
     """A move at a value, component by component, and how many last axes are event axes."""
     x = joined(factor.law, [values[v] for v in factor.var])
@@ -150,7 +158,7 @@ def _at_value(
         )
     _check_rows(factor, x, found)
     if which == "log_density":  # a distribution function is 0 or 1 outside of the support
-        check_eager(factor.text, factor.var[0], factor.law, x, params)
+        check_eager(factor.text, factor.var[0], factor.law, x, params, counts)
     move: Callable[..., Tensor] = getattr(factor.law.moves, which)
     return move(x, **params), found.summed
 

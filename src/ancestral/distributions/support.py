@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from ancestral.distributions.law import Law, Params
 
 
-def check_eager(text: str, var: str, law: "Law", x: Tensor, params: "Params") -> None:
+def check_eager(
+    text: str, var: str, law: "Law", x: Tensor, params: "Params", counts: Tensor | None = None
+) -> None:
     """Check the value that the Distribution API is given; not while it is traced or batched.
 
     Raises:
@@ -29,10 +31,12 @@ def check_eager(text: str, var: str, law: "Law", x: Tensor, params: "Params") ->
             f"{text}: the value of {var} is NaN at {first(~torch.isnan(x))} "
             f"(shape {tuple(x.shape)}). Mend or drop that row."
         )
-    check_support(text, var, law, x, params)
+    check_support(text, var, law, x, params, counts)
 
 
-def check_support(text: str, var: str, law: "Law", x: Tensor, params: "Params") -> None:
+def check_support(
+    text: str, var: str, law: "Law", x: Tensor, params: "Params", counts: Tensor | None = None
+) -> None:
     """Raise if a value lies outside the support; warn where it makes the density no likelihood.
 
     Args:
@@ -41,12 +45,18 @@ def check_support(text: str, var: str, law: "Law", x: Tensor, params: "Params") 
         law: The law.
         x: The value.
         params: The law's parameters.
+        counts: Which rows count, if not all do.
 
     Raises:
         SupportError: If an entry is outside.
     """
     support = law.support(params)
-    if support is None or bool((holds := support.holds(x)).all()):
+    if support is None:
+        return
+    holds = support.holds(x)
+    if counts is not None:
+        holds = holds | ~counts.reshape(*counts.shape, *(1,) * (holds.dim() - counts.dim()))
+    if bool(holds.all()):
         return
     if holds.dim() >= x.dim():  # a support that depends on parameters has their axes
         x = x.expand(holds.shape)

@@ -149,8 +149,10 @@ class Lowering:
                 self.shapes.setdefault(var, tuple(law.declared_shape))
         return register
 
-    def density(self, factor: Factor, scope: Scope) -> ir.Register:
-        """The register of a factor's log density."""
+    def density(
+        self, factor: Factor, scope: Scope, counts: ir.Register | None = None
+    ) -> ir.Register:
+        """The register of a factor's log density, and a mask of the rows where it counts."""
         if isinstance(factor.law, EnergyModel):
             return self.build.register(self.rules[EnergyModel](self, factor, scope))
         if factor.law.density_net is not None:
@@ -161,14 +163,15 @@ class Lowering:
         value = flows.joined(self, factor, tuple(self.value(v, scope) for v in factor.var))
         base, log_det = base_of(factor), Sum()
         (value, params, *context), move = self.unmoved((value, *given))
+        counts = counts if move is None else None
         if factor.law.pushforward is not None:
             value, log_det = flows.pulled_back(self, factor, value, tuple(context), scope)
-        slot = self.build.law_slot(base.law)
+        slot, text = self.build.law_slot(base.law), self.label(base, scope)
         log_p = self.build.emit(
-            ("density", slot, value, params),
+            ("density", slot, value, params, counts),
             "log " + base.law.name,
             union(value.axes, params.axes),
-            lambda out: ir.Density(out, slot, value, params, base.var[0], self.label(base, scope)),
+            lambda out: ir.Density(out, slot, value, params, base.var[0], text, counts),
         )
         log_p = self.build.register(Sum({log_p: 1.0}).plus(log_det))
         return log_p if move is None else move(log_p)

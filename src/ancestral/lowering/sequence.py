@@ -13,7 +13,7 @@ from ancestral.core.axes import Axes, Axis, union
 from ancestral.core.errors import DensityError, ScopeError
 from ancestral.distributions import Joint, Sequence
 from ancestral.distributions.base import Factor
-from ancestral.distributions.chains import inside
+from ancestral.distributions.chains import inside, reaches
 from ancestral.losses.chain import ClosedForm, fits
 from ancestral.lowering import flows
 from ancestral.lowering.build import CutPath, Flow, Sum
@@ -260,11 +260,12 @@ def density(lw: Lowering, factor: Factor, scope: Scope) -> ir.Register:
     """The register of the log density of a sequence, summed over its steps."""
     chain = Chain(lw, factor, scope)
     _, scope = chain.given(observed=True)
-    terms = Sum()
+    mask, terms = chain.mask(observed=True), Sum()
     for f in chain.factors:
         if f.law.is_random:
-            terms = terms.plus(Sum({lw.density(f, scope): 1.0}))
-    return chain.total(terms, chain.mask(observed=True))
+            shown = mask if reaches(f.law) else None
+            terms = terms.plus(Sum({lw.density(f, scope, shown): 1.0}))
+    return chain.total(terms, mask)
 
 
 def divergence(lw: Lowering, node: ClosedForm, scope: Scope) -> Sum:

@@ -113,13 +113,14 @@ class Table(Step):
 
 @dataclass(frozen=True, eq=False)
 class Density(Step):
-    """The log density of a value, summed over the event."""
+    """The log density of a value, summed over the event; ``counts`` says which rows matter."""
 
     law: int
     value: Register
     params: Register
     var: str
     text: Label
+    counts: Register | None = None
 
 
 @dataclass(frozen=True, eq=False)

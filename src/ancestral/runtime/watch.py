@@ -54,6 +54,8 @@ class Watch:
         elif isinstance(step, ir.Draw):
             finite(f"the draw {step.out.name} from {step.text}", value)
         elif isinstance(step, ir.Density):
+            counts = _counts(run, step)
+            value = value if counts is None else torch.where(counts, value, 0.0)
             finite(f"log {step.text}", value)
         elif isinstance(step, ir.Closed):
             finite(str(step.text), value)
@@ -154,7 +156,7 @@ class Watch:
         law, found = run.program.laws[step.law], run.values[step.params]
         x = run.values[step.value]
         if step.value in self.numbers:
-            self._support(step, law, x, found)
+            self._support(run, step, x)
             return
         event = tuple(x.shape[len(step.value.axes) :])
         of_law = _event(law, found, step.params)
@@ -169,7 +171,7 @@ class Watch:
                 f"but the parameters of {step.text} have event shape {tuple(of_law)}. "
                 f"{self._advice(run, step, x, tuple(of_law))}"
             )
-        self._support(step, law, x, found)
+        self._support(run, step, x)
 
     def _advice(self, run: Run, step: ir.Density, x: Tensor, wanted: tuple[int, ...]) -> str:
         """What to do about a value whose event shape is not its law's."""
@@ -212,12 +214,13 @@ class Watch:
                 f"{tuple(declared)}, rows in front."
             )
 
-    def _support(self, step: ir.Density, law: Any, x: Tensor, found: ParamSet) -> None:
+    def _support(self, run: Run, step: ir.Density, x: Tensor) -> None:
+        law, found = run.program.laws[step.law], run.values[step.params]
         axes, have = step.out.axes, step.value.axes
         if axes[len(axes) - len(have) :] != have:
             x = align(x, have, axes)
         params = found.aligned(step.params.axes, axes)
-        check_support(str(step.text), step.var, law, x, params)
+        check_support(str(step.text), step.var, law, x, params, _counts(run, step))
 
     def _closed(self, run: Run, step: ir.Closed) -> None:
         known = []
@@ -243,6 +246,13 @@ class Watch:
                 f"{var} has event shape {shape} in {source}, but {known} in {before}. A variable "
                 "has one event shape."
             )
+
+
+def _counts(run: Run, step: ir.Density) -> Tensor | None:
+    """The rows of a density that count, or ``None`` if all do."""
+    if step.counts is None:
+        return None
+    return align(run.values[step.counts], step.counts.axes, step.out.axes) > 0
 
 
 def _may_be_missing(run: Run, register: ir.Register) -> bool:
