@@ -134,8 +134,9 @@ class Distribution(nn.Module):
             generator: Source of randomness; torch's default generator if not given.
 
         Returns:
-            Variable to tensor, shape ``(*sample_shape, batch, *event)``; data of an empirical law
-            as it was given.
+            Variable to tensor, shape ``(*sample_shape, batch, *event)``; of a global law, which
+            has one draw for all rows, ``(*sample_shape, *event)``; data of an empirical law as it
+            was given.
 
         Raises:
             MissingVariableError: If a condition is missing.

@@ -42,18 +42,39 @@ def log_prob(
     ranks = _ranks(dist)
     terms = []
     for factor in dist.factors:
+        seen = _with_rows_of_globals(dist, factor, values)
         if factor.law.density_net is not None:
-            terms.append(_by_function(factor, values))
+            terms.append(_by_function(factor, seen))
             continue
         if factor.law.by_steps is not None:
-            terms.append(factor.law.by_steps.log_prob(factor, values))
+            terms.append(factor.law.by_steps.log_prob(factor, seen))
             continue
-        out, axes = _at_value(factor, "log_density", values, ranks)
+        out, axes = _at_value(factor, "log_density", seen, ranks)
         out = _reduce(out, axes, sum_features=sum_features, feature_dims=feature_dims)
         if factor.law.plate is None and any(f.law.plate is not None for f in dist.factors):
             out = out.unsqueeze(-1)  # one number for all rows
         terms.append(out)
     return _total(dist, terms)
+
+
+def _with_rows_of_globals(
+    dist: "Distribution", factor: "Factor", values: Mapping[str, Tensor]
+) -> Mapping[str, Tensor]:
+    """Values with those of the law's globals at all rows of a factor; weights stay as they are."""
+    if factor.law.plate is None:
+        return values
+    every = [f for f in dist.factors if f.law.plate is None]
+    shapes: dict[str, Sequence[int] | None] = dict.fromkeys(c for f in every for c in f.cond_var)
+    shapes |= {f.var[0]: f.law.declared_shape for f in every}
+    weights, rows = places_of_weights(factor.law), {}
+    for i, c in enumerate(factor.cond_var):
+        if c in shapes and i not in weights:
+            shape, value = shapes[c], values[c]
+            axis = 0 if shape is None else value.dim() - len(shape)  # behind those of sample_shape
+            size = values[factor.var[0]].shape[axis]
+            wide = value.unsqueeze(axis)
+            rows[c] = wide.expand(*wide.shape[:axis], size, *wide.shape[axis + 1 :])
+    return {**values, **rows} if rows else values
 
 
 def one_log_prob(

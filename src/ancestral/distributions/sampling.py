@@ -104,12 +104,15 @@ def _with_rows_of_globals(
     values: Mapping[str, Tensor],
     options: SampleOptions,
 ) -> Mapping[str, Tensor]:
-    """Values with those of globals, that were drawn here, at all rows; weights stay as they are."""
-    shared = {v for f in factors if f.law.plate is None for v in f.var}
-    places, axis = places_of_weights(factor.law), len(options.sample_shape)
+    """Values with those of globals, drawn here or read by them, at all rows; weights stay as they
+    are.
+    """
+    shared = {v for f in factors if f.law.plate is None for v in (*f.var, *f.cond_var)}
+    places, drawn = places_of_weights(factor.law), {v for f in factors for v in f.var}
     found = {c for i, c in enumerate(factor.cond_var) if c in shared and i not in places}
     rows = {}
     for c in found:
+        axis = len(options.sample_shape) if c in drawn else 0
         shape = list(values[c].unsqueeze(axis).shape)
         shape[axis] = options.batch_n or 1
         rows[c] = values[c].unsqueeze(axis).expand(shape)
@@ -122,7 +125,7 @@ def _with_rows(
     """The options with the number of rows that the inputs have."""
     prefixes = [v for f in dist.factors if f.law.by_steps is not None for v in f.var]
     names = [n for n in (*dist.input_var, *prefixes) if n in inputs]
-    shared = _weights(dist)
+    shared = _weights(dist) | {c for f in dist.factors if f.law.plate is None for c in f.cond_var}
     rows = {n: inputs[n].shape[0] for n in names if inputs[n].dim() and n not in shared}
     if options.batch_n is None:
         return replace(options, batch_n=next(iter(rows.values()), 1))
