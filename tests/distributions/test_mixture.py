@@ -153,6 +153,29 @@ def test_family_of_the_user():
     assert p.sample_mean().item() == pytest.approx(5.5)
 
 
+def test_a_move_of_the_users_own_wins():
+    """It was overwritten by what the family would give, in silence."""
+
+    class Own(NormalMixture):
+        @classmethod
+        def mean_of(cls, **params):
+            return 7.0 * torch.ones(2)
+
+        @classmethod
+        def log_cdf(cls, x, **params):
+            return 0.0 * x
+
+    class Heir(Own):
+        pass
+
+    for family in (Own, Heir):
+        p = family(weights=HALF, loc=LOC, scale=1.0)
+        assert p.sample_mean().tolist() == [[7.0, 7.0]]
+        # what the class does not say is still derived
+        torch.testing.assert_close(p.sample_variance(), torch.tensor([[7.25, 1.25]]))
+        assert family.log_cdf(HALF).tolist() == [0.0, 0.0]
+
+
 def test_unusable_families_and_parameters_are_refused():
     with pytest.raises(OptionError, match="Dirichlet laws is not known"):
 

@@ -83,6 +83,7 @@ class Mixture(MixtureMoves):
     r"""The base of mixtures: :math:`\log p(x) = \log\sum_k e^{\log\pi_k + \log p_k(x)}`.
 
     A mixture of a family of yours takes two lines, ``class MyMixture(Mixture): family = MyLaw``.
+    A move that your class has itself, ``mean_of`` say, is not derived from the family.
     Its draws choose a component, so that they have no pathwise gradient: choose an estimator.
     Where the family has noise of a fixed kind, a draw of ``x`` has two: ``noise={"x": ...}`` is
     the family's, and ``{"x.component": ...}``, logarithms of exponential draws, shape
@@ -135,9 +136,9 @@ class Mixture(MixtureMoves):
         cls.value_dims = family.value_dims or cls.joint
         cls.param_dims = len(set("k" + own))
         take_moves(cls, [family])
-        if isinstance(family.noise, str) and kinds(family):
+        if isinstance(family.noise, str) and kinds(family) and "noise" not in vars(cls):
             cls.noise = {"component": "log exponential", "": family.noise}
-        if hasattr(family, "values"):
+        if hasattr(family, "values") and not hasattr(cls, "values"):
             cls.values = classmethod(_values)  # type: ignore[assignment]
 
     def __init__(

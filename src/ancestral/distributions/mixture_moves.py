@@ -112,12 +112,12 @@ def _log_sf(cls: type[MixtureMoves], x: Tensor, **params: Any) -> Tensor:
 
 
 def take_moves(cls: type[MixtureMoves], parts: Sequence[Moves]) -> None:
-    """What all components have, the mixture has."""
+    """What all components have, the mixture has, unless its class says it itself."""
     moves: dict[str, Callable[..., Any]] = {"mean_of": _mean_of}
     moves |= {"variance_of": _variance_of} if all(hasattr(p, "mean_of") for p in parts) else {}
     moves |= {} if cls.value_dims else {"log_cdf": _log_cdf, "log_sf": _log_sf}
     for which, move in moves.items():
-        if all(hasattr(part, which) for part in parts):
+        if all(hasattr(part, which) for part in parts) and not hasattr(cls, which):
             setattr(cls, which, classmethod(move))
 
 
