@@ -17,7 +17,7 @@ import pytest
 import torch
 
 import ancestral.distributions as package
-from ancestral.distributions import Distribution, Law, Sequence
+from ancestral.distributions import Distribution, Law
 from ancestral.distributions.closed_forms import closed_kl
 from ancestral.losses import KullbackLeibler
 from ancestral.testing import LAW_CHECKS, LawCase, cases_of
@@ -69,10 +69,8 @@ def test_laws_are_found():
 
 
 def test_no_law_opts_out():
-    """Without examples are the bases of families, and moves: their laws are other classes; and
-    sequences, whose moves are those of their step (tests/distributions/test_sequence_law.py).
-    """
-    for family in set(classes()) - set(members()) - {Sequence}:
+    """Without examples are the bases of families, and moves: their laws are other classes."""
+    for family in set(classes()) - set(members()):
         derived = [f for f in members() if issubclass(f, family)]
         assert derived or family.__name__.endswith("Moves"), family
 

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ancestral.distributions import Sequence
 from ancestral.testing import LAW_CHECKS, cases_of
 from ancestral.testing.case import has_move, is_reparametrised
 from tests.contracts.test_distributions import members
@@ -35,8 +36,11 @@ def lines(family: type[Any]) -> list[str]:
 
 
 def _has(law: Any, which: str) -> bool:
-    by_function = which == "log_density" and any(f.law.density_net for f in law.factors)
-    return by_function or has_move(law, which)
+    """Laws of sequences have the density of their steps, others a function or a move."""
+    whole = which == "log_density" and any(
+        f.law.density_net or isinstance(f.law, Sequence) for f in law.factors
+    )
+    return whole or has_move(law, which)
 
 
 def table() -> str:

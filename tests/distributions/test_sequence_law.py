@@ -343,6 +343,38 @@ def test_lengths_that_do_not_fit_are_named():
         E(free, free.log_prob()).eval(batch_n=3)
 
 
+def test_a_number_cannot_start_what_turns_out_a_vector():
+    """It met the rows of the network: values of shape (rows, T, rows), in silence."""
+    step = Normal(var=["x"], cond_var=["x_prev", "u"], scale=1.0,
+                  net=lambda x_prev, u: {"loc": x_prev + u})  # fmt: skip
+    p, given = Sequence(step, carry={"x": "x_prev"}, series=["u"]), {"u": torch.ones(3, 4, 1)}
+    zero = torch.zeros(3, 4, 1)
+    for ask in (
+        lambda: p.sample(given),
+        lambda: E(p, p.log_prob()).eval(given),
+        lambda: p.log_prob().eval({**given, "x": zero}),
+    ):
+        with pytest.raises(ShapeError, match=r"x\S* starts with event shape \(\).*features_shape="):
+            ask()
+    # where values are given, they say what the number stands for
+    wanted = -0.5 * (4 * math.log(2 * math.pi) + 4.0)
+    found = p.get_log_prob({**given, "x": zero})
+    torch.testing.assert_close(found, torch.full((3,), wanted))
+
+
+def test_the_density_of_several_draws():
+    """Axes of draws stand in front, of the sequence and of what it is given, or of it alone."""
+    p, u = walk(mask="m"), torch.randn(ROWS, STEPS, D)
+    m = (torch.arange(STEPS) < 3).expand(ROWS, STEPS).float()
+    draws = p.sample({"u": u, "m": m}, sample_shape=[2, 3])
+    every = p.get_log_prob(draws)
+    assert every.shape == (2, 3, ROWS)
+    one = p.get_log_prob({"u": u, "m": m, "z": draws["z"][1, 2]})
+    torch.testing.assert_close(every[1, 2], one)
+    wide = {**draws, "u": u.expand(2, 3, *u.shape)}
+    assert torch.equal(p.get_log_prob(wide), every)
+
+
 def test_a_mask_is_one_number_for_each_step():
     given = {"u": torch.zeros(ROWS, STEPS, D), "z": torch.zeros(ROWS, STEPS, D)}
     with pytest.raises(ShapeError, match=r"one number for each row and step, shape \(rows, T\)"):

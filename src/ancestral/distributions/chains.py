@@ -128,7 +128,7 @@ def _length(factor: "Factor", found: Mapping[str, int], asked: int | None, prefi
 def _steps(law: "Sequence", given: Values, rows: int, size: int, options: SampleOptions) -> Values:
     """Each step in its turn, of rows in one axis."""
     own = [s for s in law.carried if s in law.var]
-    before = {s: _first(law, s, given, rows) for s in law.carried}
+    before = {s: _first(law, s, given, rows, given.get(s)) for s in law.carried}
     one = replace(options, batch_n=rows, sample_shape=(), length=None)
     found: dict[str, list[Tensor]] = {v: [] for v in law.var}
     timed = {n for n in given if n in law.series or n in law.carried or n in law.var}
@@ -140,7 +140,10 @@ def _steps(law: "Sequence", given: Values, rows: int, size: int, options: Sample
         drawn = _one(law, inputs, one)
         for v in law.var:
             found[v].append(drawn[v])
-        before = {s: drawn[s] if s in own else now[s] for s in law.carried}
+        after = {s: drawn[s] if s in own else now[s] for s in law.carried}
+        for s, value in after.items():
+            check_carried(s, before[s].shape[1:], value.shape[1:])
+        before = after
     return {v: torch.stack(steps, 1) for v, steps in found.items()}
 
 
@@ -158,14 +161,41 @@ def _one(law: "Sequence", inputs: Values, options: SampleOptions) -> Values:
     return values
 
 
-def _first(law: "Sequence", source: str, given: Mapping[str, Tensor], rows: int) -> Tensor:
-    """What is carried into the first step."""
+def check_carried(name: str, before: tuple[int, ...], after: tuple[int, ...]) -> None:
+    """Raise if a step starts from a number, and is a vector after it: rows would mix.
+
+    Args:
+        name: The variable that is carried.
+        before: Its event shape before a step.
+        after: Likewise behind it.
+
+    Raises:
+        ShapeError: If they differ in their axes.
+    """
+    if len(before) != len(after):
+        raise ShapeError(
+            f"{name} starts with event shape {tuple(before)}, and after a step has "
+            f"{tuple(after)}. Say the shape: features_shape= of the law of {name}, or "
+            f"init=torch.zeros(...) of the sequence with all of its axes."
+        )
+
+
+def _first(
+    law: "Sequence",
+    source: str,
+    given: Mapping[str, Tensor],
+    rows: int,
+    known: Tensor | None = None,
+) -> Tensor:
+    """What is carried into the first step; values ``(rows, T, *event)`` tell its shape."""
     key = law.initial[source]
     if key in law.cond_var:
         return given[key]
     value: Tensor = getattr(law, key)
     declared = next((f.law.declared_shape for f in law.factors_of_step if source in f.var), None)
     event = tuple(value.shape) if value.dim() else tuple(declared or ())
+    if known is not None and not event:
+        event = tuple(known.shape[2:])
     return value.expand(rows, *event)
 
 
@@ -175,13 +205,20 @@ def log_prob(factor: "Factor", values: Mapping[str, Tensor]) -> Tensor:
 
     Args:
         factor: The sequence law.
-        values: Values of its random variables and conditions, time behind the rows.
+        values: Values of its random variables and conditions, time behind the rows; where the
+            event is declared, also those of several draws, with their axes in front.
 
     Returns:
-        Shape ``(rows,)``.
+        Shape ``(rows,)``, with the axes of draws in front.
     """
     law: Any = factor.law
     own = dict(zip((*law.var, *law.cond_var), (*factor.var, *factor.cond_var), strict=True))
+    lead = _lead(law, own, values)
+    if len(lead) > 1:
+        alone = _weights(factor, {n: values[own[n]] for n in law.cond_var})
+        every = [own[n] for n in own if own[n] in values and n not in alone]
+        one = {n: _one_axis(values[n], lead) for n in every}
+        return log_prob(factor, {**values, **one}).reshape(lead)
     exists, counts = _masks(law, own, values)
     random = [v for v in law.var if v not in law.states]
     given = {n: values[own[n]] for n in (*random, *law.cond_var) if n not in law.masks}
@@ -205,7 +242,7 @@ def log_prob(factor: "Factor", values: Mapping[str, Tensor]) -> Tensor:
         wide = value if is_sequence else value.unsqueeze(1).expand(rows, size, *value.shape[1:])
         flat[name] = wide.flatten(0, 1)
     for source, alias in law.carried.items():
-        first = _first(law, source, given, rows).unsqueeze(1)
+        first = _first(law, source, given, rows, every[source]).unsqueeze(1)
         flat[alias] = torch.cat([first, every[source][:, :-1]], 1).flatten(0, 1)
     total = torch.zeros((), dtype=next(iter(flat.values())).dtype)
     for f in law.factors_of_step:
@@ -215,6 +252,22 @@ def log_prob(factor: "Factor", values: Mapping[str, Tensor]) -> Tensor:
             term = one_log_prob(one, flat, shown).reshape(rows, size)
             total = total + (term if counts is None else torch.where(counts, term, 0.0))
     return total.sum(1)
+
+
+def _lead(law: "Sequence", own: Mapping[str, str], values: Mapping[str, Tensor]) -> tuple[int, ...]:
+    """The axes in front of time, by the first variable whose event is declared."""
+    for f in law.factors_of_step:
+        if f.law.is_random and f.law.declared_shape is not None:
+            shape = values[own[f.var[0]]].shape
+            return tuple(shape[: len(shape) - 1 - len(f.law.declared_shape)])
+    return ()
+
+
+def _one_axis(value: Tensor, lead: tuple[int, ...]) -> Tensor:
+    """A value with all axes of draws and rows as one; one without draws is the same in all."""
+    if tuple(value.shape[: len(lead)]) != lead:
+        value = value.expand(*lead, *value.shape[1:])
+    return value.flatten(0, len(lead) - 1)
 
 
 def _states(law: "Sequence", given: Values, rows: int, size: int) -> Values:

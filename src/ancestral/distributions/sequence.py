@@ -21,6 +21,7 @@ from ancestral.distributions.base import Distribution
 from ancestral.distributions.eager import parents_first
 from ancestral.distributions.factor import Factor
 from ancestral.distributions.law import Law
+from ancestral.distributions.normal import Normal
 
 Initial = float | Tensor | str
 
@@ -138,8 +139,26 @@ class Sequence(Law):
 
     @classmethod
     def examples(cls) -> list[dict[str, Any]]:
-        """None: it has no moves of its own; the contract holds for the law of its step."""
-        return []
+        """Two driven walks of two steps, one of them from a number that is no 0."""
+        u = torch.tensor([[[0.3], [-0.5]]])
+        chain = {"carry": {"x": "x_prev"}, "series": ["u"], "name": "p", "given": {"u": u}}
+        return [
+            {"step": Normal(["x"], ["x_prev", "u"], features_shape=[1], net=_Drive(w)),
+             "init": first, **chain}
+            for w, first in (((0.8, 1.0, -0.4), 0.0), ((-0.4, 0.6, 0.1), 0.5))
+        ]  # fmt: skip
+
+
+class _Drive(nn.Module):
+    """A linear step, x = a x_prev + b u + e^c noise; a step of the examples."""
+
+    def __init__(self, weights: tuple[float, ...]) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(torch.tensor(weights))
+
+    def forward(self, x_prev: Tensor, u: Tensor) -> dict[str, Tensor]:
+        a, b, c = self.weights
+        return {"loc": a * x_prev + b * u, "scale": c.exp().expand_as(u)}
 
 
 class _ScoredMoves(Law):

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ancestral.core.axes import Axis, align, union
 from ancestral.core.errors import ShapeError
-from ancestral.distributions.chains import present
+from ancestral.distributions.chains import check_carried, present
 from ancestral.program import instructions as ir
 from ancestral.program import loops
 from ancestral.runtime import series
@@ -79,6 +79,8 @@ def shift(step: loops.Shift, run: Run) -> Tensor:
     """The first value, then all but the last of the sequence."""
     value, dim = run.values[step.arg], step.out.axes.index(step.axis)
     value, first = align(value, step.arg.axes, step.out.axes), run.values[step.initial]
+    axes = len(step.out.axes)  # time among them
+    check_carried(step.arg.name, first.shape[len(step.initial.axes) :], value.shape[axes:])
     return torch.cat([first.unsqueeze(dim), value.narrow(dim, 0, value.shape[dim] - 1)], dim)
 
 
@@ -180,10 +182,21 @@ def scan(step: loops.Scan, run: Run, rules: Rules) -> dict[ir.Register, Any]:
             if run.watch is not None:
                 run.watch.after(run, s, value)
         carried = [run.values[c.after] for c in step.carries]
+        if i == 0:
+            _check_carries(step, run)
         for r, found in kept.items():
             found.append(run.values[r])
     run.round = outer_round
     return {r: _stacked(found, r, step.axis) for r, found in kept.items()}
+
+
+def _check_carries(step: loops.Scan, run: Run) -> None:
+    """Raise if what is carried has other axes after the first round than before it."""
+    for c in step.carries:
+        before, after = run.values[c.initial], run.values[c.after]
+        if isinstance(before, Tensor) and isinstance(after, Tensor):
+            events = before.shape[len(c.initial.axes) :], after.shape[len(c.after.axes) :]
+            check_carried(c.after.name, *events)
 
 
 def _rounds(value: Any, outer: ir.Register, step: loops.Scan) -> list[Any]:

@@ -2,10 +2,14 @@
 
 import functools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import torch
 from torch import Tensor
 
+from ancestral.core.rng import Generator
 from ancestral.distributions import Law
+from ancestral.distributions import Sequence as OverTime
 from ancestral.distributions.constraints import Constraint
 from ancestral.distributions.law import Params
 from ancestral.distributions.layout import layout
@@ -15,8 +19,8 @@ from ancestral.distributions.pushforward import At
 class Fixed(Law):
     r"""The law :math:`p(x|y)` at one value of y, as a law of x without conditions.
 
-    A law that is given by its log density alone has moves like others here, so that its density
-    can be integrated.
+    A law that is given by its log density alone, or a sequence, has moves like others here, so
+    that its density can be integrated.
 
     Args:
         law: The law.
@@ -27,10 +31,13 @@ class Fixed(Law):
 
     def __init__(self, law: Law, inputs: Mapping[str, Tensor]) -> None:
         rows = [inputs[name][:1] for name in law.cond_var]
-        known = law.declared_shape
+        in_time, known = isinstance(law, OverTime), law.declared_shape
+        if in_time:
+            known = law.sample(dict(zip(law.cond_var, rows, strict=True)))[law.var[0]].shape[1:]
         event = layout(law.factors[0], law.params(rows), (1,)).value if known is None else known
-        self._event, self._by_function = tuple(event), law.density_net is not None
-        self._moves = _by_function(len(event)) if self._by_function else law.moves
+        self._event, self._by_function = tuple(event), in_time or law.density_net is not None
+        base = _InTime if in_time else _Density
+        self._moves = _by_function(base, len(event)) if self._by_function else law.moves
         super().__init__(law.var, (), law.name, self._event, None, {})
         self.law = law
         for i, row in enumerate(rows):
@@ -66,17 +73,49 @@ class Fixed(Law):
 
 
 @functools.cache
-def _by_function(rank: int) -> type[Law]:
-    """The moves of a law that is given by its log density, of values with so many axes."""
-    return type("ByFunction", (_Density,), {"value_dims": rank, "param_dims": rank})
+def _by_function(base: type[Law], rank: int) -> type[Law]:
+    """The moves of a law that is asked as a whole, of values with so many axes."""
+    return type("ByFunction", (base,), {"value_dims": rank, "param_dims": rank})
 
 
 class _Density(Law):
     """The moves of a law that is given by its log density."""
 
-    @staticmethod
-    def log_density(x: Tensor, law: Law, rows: Mapping[str, Tensor]) -> Tensor:
+    @classmethod
+    def log_density(cls, x: Tensor, law: Law, rows: Mapping[str, Tensor]) -> Tensor:
         """The log density of each value."""
-        lead = x.shape[: x.dim() - len(law.features_shape)]
-        given = {k: v.expand(*lead, *v.shape[1:]) for k, v in rows.items()}
-        return law.get_log_prob({**given, law.var[0]: x})
+        return law.get_log_prob({**_expanded(rows, cls.lead(x)), law.var[0]: x})
+
+    @classmethod
+    def lead(cls, x: Tensor) -> tuple[int, ...]:
+        """The axes in front of an event."""
+        return tuple(x.shape[: x.dim() - cls.value_dims])
+
+
+class _InTime(_Density):
+    """The moves of a sequence. The noise of a draw is its seed, so that it has derivatives."""
+
+    reparametrised = True
+    noise = "a seed, once for each number"
+
+    @staticmethod
+    def noise_of(
+        shape: Sequence[int], like: Tensor, generator: Generator = None, **params: Any
+    ) -> Tensor:
+        """The seed."""
+        drawn = torch.randint(2**24, (), generator=generator, device=like.device)
+        return drawn.to(like.dtype).expand(tuple(shape))
+
+    @classmethod
+    def draw(cls, noise: Tensor, law: Law, rows: Mapping[str, Tensor]) -> Tensor:
+        """The sequences that the law draws from such a seed."""
+        lead = cls.lead(noise)
+        flat = {k: v.flatten(0, len(lead) - 1) for k, v in _expanded(rows, lead).items()}
+        seed = None if noise.is_meta else torch.Generator().manual_seed(int(noise.flatten()[0]))
+        x = law.sample(flat, generator=seed, reparam=law.has_reparam)[law.var[0]]
+        return x.unflatten(0, lead)
+
+
+def _expanded(rows: Mapping[str, Tensor], lead: tuple[int, ...]) -> dict[str, Tensor]:
+    """The one row of each condition, for all rows."""
+    return {k: v.expand(*lead, *v.shape[1:]) for k, v in rows.items()}
