@@ -354,7 +354,9 @@ def test_a_number_cannot_start_what_turns_out_a_vector():
         lambda: E(p, p.log_prob()).eval(given),
         lambda: p.log_prob().eval({**given, "x": zero}),
     ):
-        with pytest.raises(ShapeError, match=r"x\S* starts with event shape \(\).*features_shape="):
+        with pytest.raises(
+            ShapeError, match=r"x\S* starts with event shape \(\).*features_shape="
+        ):
             ask()
     # where values are given, they say what the number stands for
     wanted = -0.5 * (4 * math.log(2 * math.pi) + 4.0)

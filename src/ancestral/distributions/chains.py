@@ -216,9 +216,15 @@ def log_prob(factor: "Factor", values: Mapping[str, Tensor]) -> Tensor:
     lead = _lead(law, own, values)
     if len(lead) > 1:
         alone = _weights(factor, {n: values[own[n]] for n in law.cond_var})
-        every = [own[n] for n in own if own[n] in values and n not in alone]
-        one = {n: _one_axis(values[n], lead) for n in every}
-        return log_prob(factor, {**values, **one}).reshape(lead)
+        named = [own[n] for n in own if own[n] in values and n not in alone]
+        one = {n: _one_axis(values[n], lead) for n in named}
+        return _of_rows(factor, own, {**values, **one}).reshape(lead)
+    return _of_rows(factor, own, values)
+
+
+def _of_rows(factor: "Factor", own: Mapping[str, str], values: Mapping[str, Tensor]) -> Tensor:
+    """The log density where all values have one axis of rows."""
+    law: Any = factor.law
     exists, counts = _masks(law, own, values)
     random = [v for v in law.var if v not in law.states]
     given = {n: values[own[n]] for n in (*random, *law.cond_var) if n not in law.masks}
@@ -254,7 +260,9 @@ def log_prob(factor: "Factor", values: Mapping[str, Tensor]) -> Tensor:
     return total.sum(1)
 
 
-def _lead(law: "Sequence", own: Mapping[str, str], values: Mapping[str, Tensor]) -> tuple[int, ...]:
+def _lead(
+    law: "Sequence", own: Mapping[str, str], values: Mapping[str, Tensor]
+) -> tuple[int, ...]:
     """The axes in front of time, by the first variable whose event is declared."""
     for f in law.factors_of_step:
         if f.law.is_random and f.law.declared_shape is not None:
