@@ -9,13 +9,14 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ancestral.core.errors import OptionError, ShapeError
-from ancestral.distributions import Deterministic, MultivariateNormal, Take, Uniform
+from ancestral.distributions import Deterministic, MultivariateNormal, Normal, Take, Uniform
 from ancestral.losses import E
 from tests.lowering.reading import draws, passes, twice
 from tests.oracles import kalman
+from tests.sentences.counting import agrees, counted
 
 ROWS, STEPS, D = 40, 20, 2
 MODEL = kalman.Model(
@@ -106,12 +107,93 @@ def test_it_prints_as_the_paper_writes_it():
         "E_{q(z1|z2,b1,b2)p_B(z2|b2)take(b1,b2,x2|b,x,t1,t2)belief(b|x)p(t1,t2|x)}[log p(x2|z2) + "
         "log p_B(z1|b1) + log p(z2|z1) - log p_B(z2|b2) - log q(z1|z2,b1,b2)]"
     )
+    assert td.latex() == (
+        r"\mathbb{E}_{q(z1|z2,b1,b2)p_{B}(z2|b2)take(b1,b2,x2|b,x,t1,t2)belief(b|x)p(t1,t2|x)} "
+        r"\left[\log p(x2|z2) + \log p_{B}(z1|b1) + \log p(z2|z1) - \log p_{B}(z2|b2) - "
+        r"\log q(z1|z2,b1,b2) \right]"
+    )
 
 
 def test_each_law_is_drawn_once_for_all_terms():
     assert draws(td) == ["u", "z2", "z1"]
     assert passes(td).count("belief(b|x)") == 1
     assert len([p for p in passes(td) if p.startswith("p_B")]) == 2
+
+
+class Join(nn.Module):
+    """A linear layer of all conditions."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(before, after).double()
+
+    def forward(self, *args: Tensor) -> Tensor:
+        return self.layer(torch.cat(args, -1))
+
+
+class Learned:
+    """The sentence with networks for all of its laws, beliefs of four numbers."""
+
+    H = 4
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        self.rnn, self.prior = nn.GRU(3, self.H, batch_first=True).double(), Join(self.H, 2 * D)
+        self.jump, self.decoder = Join(D, 2 * D), Join(D, 6)
+        self.back = Join(D + 2 * self.H, 2 * D)
+        belief = Deterministic(var=["b"], cond_var=["x"], name="belief", net=self.belief)
+        p_b = Normal(var=["z"], cond_var=["b"], net=self.prior, name="p_B")
+        p_t = Normal(var=["z2"], cond_var=["z1"], net=self.jump, name="p")
+        p_x = Normal(var=["x2"], cond_var=["z2"], net=self.decoder, name="p")
+        q = Normal(var=["z1"], cond_var=["z2", "b1", "b2"], net=self.back, name="q")
+        b1, b2 = p_b.replace_var(z="z1", b="b1"), p_b.replace_var(z="z2", b="b2")
+        self.loss = -E(
+            q * b2 * at * belief * p_12,
+            p_x.log_prob() + b1.log_prob() + p_t.log_prob() - b2.log_prob() - q.log_prob(),
+        ).mean()
+        self.nets = {"b": self.rnn, "p_B": self.prior, "p_t": self.jump, "p_x": self.decoder,
+                     "q": self.back}  # fmt: skip
+        self.batch = {"x": torch.randn(5, 7, 3).double()}
+
+    def belief(self, x: Tensor) -> Tensor:
+        return self.rnn(x)[0]
+
+    def by_hand(self, u: Tensor, eps1: Tensor, eps2: Tensor) -> Tensor:
+        x, total = self.batch["x"], 0.0
+        b = self.rnn(x)[0]
+        for i in range(len(x)):  # row after row, each at its own times
+            t1 = 3 + int(float(u[i]) * 3)
+            early, late = b[i, t1], b[i, t1 + 1]
+            of_z2 = self.law(self.prior, late)
+            z2 = of_z2.loc + of_z2.scale * eps2[i]
+            of_z1 = self.law(self.back, z2, early, late)
+            z1 = of_z1.loc + of_z1.scale * eps1[i]
+            terms = self.law(self.decoder, z2).log_prob(x[i, t1 + 1]).sum()
+            terms = terms + self.law(self.prior, early).log_prob(z1).sum()
+            terms = terms + self.law(self.jump, z1).log_prob(z2).sum()
+            total = total + terms - of_z2.log_prob(z2).sum() - of_z1.log_prob(z1).sum()
+        return -total / len(x)
+
+    @staticmethod
+    def law(net: nn.Module, *args: Tensor) -> torch.distributions.Normal:
+        loc, raw = net(*args).chunk(2, -1)
+        return torch.distributions.Normal(loc, nn.functional.softplus(raw))
+
+
+def test_each_network_runs_once_and_the_belief_s_law_at_both_times():
+    m = Learned()
+    function = m.loss.function()
+    for _ in range(2):  # the interpreter, the generated step
+        with counted(**m.nets) as seen:
+            function(m.batch)
+        assert seen == {"b": [5], "p_B": [5, 5], "p_t": [5], "p_x": [5], "q": [5]}
+
+
+def test_value_and_gradient_by_hand():
+    m, u = Learned(), torch.tensor([0.1, 0.5, 0.9, 0.4, 0.7]).double()
+    eps1, eps2 = torch.randn(2, 5, D).double()
+    noise = {"u": u, "z1": eps1, "z2": eps2}
+    agrees(m.loss, m.batch, lambda: m.by_hand(u, eps1, eps2), [*m.nets.values()], noise=noise)
 
 
 def test_bound_at_every_draw_is_the_predictive_density():

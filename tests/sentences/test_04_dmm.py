@@ -38,9 +38,10 @@ class Back(nn.Module):
 class Model:
     """The laws of the sentence and a batch of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, back: nn.Module | None = None) -> None:
         torch.manual_seed(0)
-        self.back, self.q = Back().double(), Join(D + H, 2 * D).double()
+        self.back = (Back() if back is None else back).double()
+        self.q = Join(D + H, 2 * D).double()
         self.p, self.e = Join(D + U, 2 * D).double(), Join(D, PIXELS).double()
         self.z0 = nn.Parameter(torch.zeros(D, dtype=torch.float64))
         back = Deterministic(var=["h"], cond_var=["x"], net=self.back, name="back")

@@ -47,6 +47,18 @@ def test_it_prints():
     assert str(w.model().loss).endswith(
         ";  d: max E_{q(z)}[log σ(d(z))] + E_{Π_j q(z_j)}[log(1 - σ(d(z)))]"
     )
+    assert w.vae.latex() == (
+        r"\mathbb{E}_{q(z|x)} \left[\log p(x|z) \right] - D_{KL} \left[q(z|x)||p(z) \right] - "
+        r"4 D_{KL}^{d} \left[q(z)||\prod_{j} q(z_{j}) \right]"
+    )
+    assert (
+        w.model()
+        .loss.latex()
+        .endswith(
+            r"d: \; \max \; \mathbb{E}_{q(z)} \left[\log \sigma(d(z)) \right] + "
+            r"\mathbb{E}_{\prod_{j} q(z_{j})} \left[\log \left(1 - \sigma(d(z)) \right) \right]"
+        )
+    )
 
 
 def test_one_evaluation_for_both_players():
@@ -95,6 +107,24 @@ def test_the_first_player_by_hand():
     for mine, hand in ((w.encoder, encoder), (w.decoder, decoder)):
         for a, b in zip(mine.parameters(), hand.parameters(), strict=True):
             torch.testing.assert_close(a.grad, b.grad, rtol=1e-10, atol=1e-12)
+
+
+def test_the_second_player_by_hand():
+    """mean log σ(d(z)) + mean log(1 - σ(d(z'))), column j of z' from the row s_j further on."""
+    w = Laws()
+    critic, eps = copy.deepcopy(w.critic), torch.randn(ROWS, 2).double()
+    order = torch.tensor([0.3, 0.1, 0.9, 0.2, 0.8, 0.4]).double()  # in order: rows 1, 3, 0, ...
+    noise = {"z": eps, "z.rows": order}
+    loc, raw = w.encoder(w.x).detach().chunk(2, -1)
+    z = loc + F.softplus(raw) * eps
+    first, second = order.argsort()[:2].tolist()
+    apart = torch.stack([z.roll(-first, 0)[:, 0], z.roll(-second, 0)[:, 1]], -1)
+    dual = (F.logsigmoid(critic(z)) + F.logsigmoid(-critic(apart))).mean()
+    value = w.model().train({"x": w.x}, noise=noise)["d"]
+    assert abs(value.item()) == pytest.approx(-dual.item(), rel=1e-12)
+    (-dual).backward()
+    for a, b in zip(w.critic.parameters(), critic.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-10, atol=1e-12)
 
 
 def test_in_turn_the_discriminator_keeps_no_graph_of_the_encoder():

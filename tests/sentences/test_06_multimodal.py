@@ -90,6 +90,12 @@ def test_they_print_as_sums_over_what_is_present(laws):
         "E_{q(z|x,y)}[log p(x,y|z)] - KL[q(z|x,y) || p(z)]"
         " - 0.1 (KL[q(z|x,y) || q_x(z|x)] + KL[q(z|x,y) || q_y(z|y)])"
     )
+    assert laws.jmvae().latex() == (
+        r"\mathbb{E}_{q(z|x,y)} \left[\log p(x,y|z) \right] - "
+        r"D_{KL} \left[q(z|x,y)||p(z) \right] - 0.1 \left("
+        r"D_{KL} \left[q(z|x,y)||q_{x}(z|x) \right] + "
+        r"D_{KL} \left[q(z|x,y)||q_{y}(z|y) \right] \right)"
+    )
     assert str(laws.mvae()) == (
         "E_{p(S)}[E_{q(z|x,y,S)}[S_1 log p_x(x|z) + S_2 log p_y(y|z)] - KL[q(z|x,y,S) || p(z)]]"
     )

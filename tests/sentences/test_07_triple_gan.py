@@ -72,6 +72,12 @@ def test_it_prints_as_one_game():
         "0.3 E_{p_c(y|x)p_u(x)}[log d(r=0|x,y)] + "
         "0.7 E_{p_g(x|y)p(y)}[log d(r=0|x,y)] - E_{p_{data}(x,y)}[log p_c(y|x)]"
     )
+    assert World().model(Enumerate()).loss.latex() == (
+        r"\min_{C,G} \max_{d} \mathbb{E}_{p_{data}(x,y)} \left[\log d(r=1|x,y) \right] + "
+        r"0.3 \mathbb{E}_{p_{c}(y|x)p_{u}(x)} \left[\log d(r=0|x,y) \right] + "
+        r"0.7 \mathbb{E}_{p_{g}(x|y)p(y)} \left[\log d(r=0|x,y) \right] - "
+        r"\mathbb{E}_{p_{data}(x,y)} \left[\log p_{c}(y|x) \right]"
+    )
 
 
 def test_a_mixture_is_the_weighted_sum():
@@ -175,13 +181,17 @@ def test_gradients_by_hand():
         total = total + ALPHA * (log_c.exp() * torch.stack(each, -1)).sum(-1).mean()
         return total + (1 - ALPHA) * F.logsigmoid(-w.d_net(w.g_net(e, y), y)).mean()
 
-    wanted = torch.autograd.grad(-value(), list(w.d_net.parameters()))
-    model.play_next(w.batch, noise={"e": e})
+    game = value()
+    wanted = torch.autograd.grad(-game, list(w.d_net.parameters()))
+    found = model.play_next(w.batch, noise={"e": e})
+    assert found["d"].item() == pytest.approx(game.item(), rel=1e-12)
     for p, g in zip(w.d_net.parameters(), wanted, strict=True):
         torch.testing.assert_close(p.grad, g, rtol=1e-10, atol=1e-12)
     label = (F.log_softmax(w.c_net(x), -1) * y).sum(-1).mean()
     own = [*w.c_net.parameters(), *w.g_net.parameters()]
-    wanted = torch.autograd.grad(value() - label, own)
-    model.play_next(w.batch, noise={"e": e})
+    both = value() - label
+    wanted = torch.autograd.grad(both, own)
+    found = model.play_next(w.batch, noise={"e": e})
+    assert found["C,G"].item() == pytest.approx(both.item(), rel=1e-12)
     for p, g in zip(own, wanted, strict=True):
         torch.testing.assert_close(p.grad, g, rtol=1e-10, atol=1e-12)

@@ -50,6 +50,14 @@ def test_sentence_8_prints():
         "10 E_{p_{data}(x)p_g(x_f)p(u)}[(||∇f(u x + (1 - u) x_f)|| - 1)^2];  "
         "g: min -E_{p_g(x_f)}[f(x_f)]"
     )
+    assert w.model(sentence_8(w)).loss.latex() == (
+        r"f: \; \min \; \mathbb{E}_{p_{g}(x_{f})} \left[f(x_{f}) \right] - "
+        r"\mathbb{E}_{p_{data}(x)} \left[f(x) \right] + "
+        r"10 \mathbb{E}_{p_{data}(x)p_{g}(x_{f})p(u)} \left[\left(\left\lVert "
+        r"\nabla f(u x + \left(1 - u \right) x_{f}) \right\rVert - 1 \right)^{2} \right]; "
+        r"\quad g: \; \min \; - \mathbb{E}_{p_{g}(x_{f})} "
+        r"\left[f(x_{f}) \right]"
+    )
 
 
 @pytest.mark.parametrize("written", [True, False])

@@ -72,6 +72,19 @@ def test_they_print_as_the_papers_write_them(path):
     assert str(consistency(path, f)) == (
         f"E_{{p(x0)p(x1)p(r|t)p(t)}}[||f({x_t}, t) - f_{{ema}}((1 - r) x0 + r x1, r)||^2]"
     )
+    x_t = r"\left(1 - t \right) x0 + t x1"
+    assert mean_flow(path, u).latex() == (
+        r"\mathbb{E}_{p(x0)p(x1)p(r|t)p(t)} \left[\left\lVert u("
+        f"{x_t}, r, t) - "
+        r"detach \left(x1 - x0 - \left(t - r \right) \partial u("
+        f"{x_t}, r, t) "
+        r"\left[x1 - x0, 0, 1 \right] \right) \right\rVert^{2} \right]"
+    )
+    assert consistency(path, f).latex() == (
+        r"\mathbb{E}_{p(x0)p(x1)p(r|t)p(t)} \left[\left\lVert f("
+        f"{x_t}, t) - "
+        r"f_{ema}(\left(1 - r \right) x0 + r x1, r) \right\rVert^{2} \right]"
+    )
 
 
 def test_value_and_derivative_are_one_pass(path, given):
