@@ -402,3 +402,14 @@ def test_it_is_saved_and_copied():
     again.load_state_dict(law.state_dict())
     torch.testing.assert_close(again.get_log_prob({"z": z}), law.get_log_prob({"z": z}))
     assert pickle.loads(pickle.dumps(law)).var == ["z"]
+
+
+def test_an_empty_prefix_and_an_empty_batch_are_none():
+    u = torch.zeros(ROWS, STEPS, D)
+    begun = walk().sample({"u": u, "z": torch.zeros(ROWS, 0, D)}, sample_shape=[2])
+    assert begun["z"].shape == (2, ROWS, STEPS, D)
+    for law in (walk(), walk(mask="m")):
+        given = {"u": u[:0], "z": u[:0], "m": torch.ones(0, STEPS)}
+        assert twice(law.log_prob(), given).shape == law.get_log_prob(given).shape == (0,)
+        drawn = E(law.replace_var(z="w"), law.replace_var(z="w").log_prob())
+        assert twice(drawn, given).shape == (0,)

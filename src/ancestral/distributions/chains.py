@@ -82,7 +82,7 @@ def _folded(value: Tensor, lead: tuple[int, ...], *, wide: bool) -> Tensor:
     """A value with all axes of draws and rows as one."""
     axes = len(lead) if wide else 1
     event = value.shape[axes:]
-    return value.expand(*lead, *event).reshape(-1, *event)
+    return value.expand(*lead, *event).reshape(_product(lead), *event)
 
 
 def _prefix(factor: "Factor", law: "Sequence", given: Values) -> Values:
@@ -340,6 +340,8 @@ def present(x: Tensor, mask: Tensor, fill: float) -> Tensor:
         >>> present(torch.tensor([[5.0, torch.nan]]), torch.tensor([[1, 0]]), 0.0)
         tensor([[5., 5.]])
     """
+    if not len(x):
+        return x
     on = mask > 0
     some, place = on.any(1), on.to(torch.uint8).argmax(1)
     rows = torch.arange(len(x), device=x.device)

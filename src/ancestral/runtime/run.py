@@ -104,7 +104,8 @@ class Run:
 
     def sizes(self, axes: Axes) -> tuple[int, ...]:
         """The sizes of axes: as fixed by the equation or the plan, or as the data has them."""
-        return tuple(a.size or self.rows.get(a) or self._size_like(a) for a in axes)
+        rows = self.rows
+        return tuple(a.size or (rows[a] if a in rows else self._size_like(a)) for a in axes)
 
     def _size_like(self, axis: Axis) -> int:
         return self.sizes((axis.like,))[0] // axis.parts if axis.like else self.batch_n or 1
