@@ -22,11 +22,25 @@ from torch import Tensor
 
 import ancestral.estimators as package
 from ancestral.core.errors import GradientError, OptionError
+from ancestral.distributions import Normal
 from ancestral.estimators.base import Estimator
 from ancestral.losses import E, Enumerate, Function, LeaveOneOut, Pathwise, Score, values
-from tests.contracts.outcomes import PROBLEMS, Problem, bernoulli, every_outcome, f64, normal
+from tests.contracts.outcomes import (
+    PROBLEMS,
+    Free,
+    Problem,
+    bernoulli,
+    curve,
+    every_outcome,
+    f,
+    f64,
+    log_density,
+    normal,
+    outcomes,
+    value_of,
+)
 
-x, w, z = values("x w z")
+a, x, w, z = values("a x w z")
 
 
 def members() -> list[type[Estimator]]:
@@ -56,7 +70,8 @@ def instances() -> Iterator[Estimator]:
 
 
 ALL = list(instances())
-ESTIMATORS = [e for e in ALL if not e.biased]
+ESTIMATORS = [e for e in ALL if not e.biased and not e.over_copies]
+BOUNDS = [e for e in ALL if e.over_copies]  # those of bounds over copies, which have their tests
 BIASED = [e for e in ALL if e.biased]
 
 
@@ -64,6 +79,7 @@ def test_estimators_are_found() -> None:
     names = {family.__name__ for family in members()}
     assert {"Pathwise", "Score", "Enumerate"} <= names
     assert {e.how for e in ESTIMATORS} == {"path", "cut", "table"}
+    assert {e.how for e in BOUNDS} == {"path", "cut"}
     assert sum(getattr(e, "baseline", None) is not None for e in ESTIMATORS) >= 2
 
 
@@ -211,6 +227,118 @@ def test_a_discrete_draw_before_a_pathwise_one() -> None:
             value = (w * planned).sum().eval(batch, noise=noise)
             assert value.item() == pytest.approx(exact().item(), abs=1e-10)
             close(list(torch.autograd.grad(value, parameters)), wanted)
+
+
+# -- bounds over copies ---------------------------------------------------------
+def bound_over(q: Any, log_w: Any, copies: int) -> Any:
+    return E(q.iid(k=copies), log_w.exp().mean("k").log())
+
+
+@pytest.mark.parametrize("chosen", BOUNDS, ids=repr)
+def test_an_estimator_of_bounds_is_refused_elsewhere(chosen: Estimator) -> None:
+    law = bernoulli("z", "x", [0.3]) if chosen.how == "cut" else normal("z", "x", [0.3, 0.1])
+    body = Function(lambda v: v[:, 0] ** 2, name="f")(z)
+    with pytest.raises(OptionError, match=r"for a bound over copies, .*Of single draws use"):
+        E(law, body).estimate({law: chosen}).program()
+    for other in (body.mean("k"), body.exp().mean("k").log() + body.mean("k")):
+        with pytest.raises(OptionError, match="logarithm of a mean over copies alone"):
+            E(law.iid(k=2), other).estimate({law: chosen}).program()
+
+
+@pytest.mark.parametrize("chosen", [e for e in BOUNDS if e.draws is None], ids=repr)
+def test_the_mean_gradient_of_a_bound_is_exact_for_discrete_laws(chosen: Estimator) -> None:
+    """Six bits in two copies: 4,096 outcomes; the law and the model are both trained."""
+    q = bernoulli("a", "x", [0.3, -1.0, 0.8, 0.1, -0.4, 1.3])
+    p = bernoulli("x", "a", [-0.6])
+    loss = bound_over(q, p.log_prob() + f(a) - q.log_prob(), 2).estimate({q: chosen})
+    if chosen.how == "path":
+        with pytest.raises(GradientError, match=r"(?s)DReG.*no pathwise derivative. Use VIMCO"):
+            loss.program()
+        return
+    problem = Problem((q, p), loss, lambda *_: torch.zeros(()))
+    noise, weight = every_outcome(loss, (q,))
+    assert len(weight) == 4096
+    function, batch = (w * loss).sum().function(), {"x": torch.ones(4096, 1, dtype=f64)}
+    for _ in range(2):
+        value = function({**batch, "w": weight}, noise=noise)
+        found = list(torch.autograd.grad(value, problem.parameters))
+    every = value_of(q, outcomes(q))
+    log_q = log_density(q, every, torch.ones(64, 1, dtype=f64))
+    log_w = log_density(p, torch.ones(64, 1, dtype=f64), every) + curve(every) - log_q
+    rows = torch.logaddexp(log_w[:, None], log_w) - np.log(2.0)
+    exact = ((log_q[:, None] + log_q).exp() * rows).sum()
+    assert value.item() == pytest.approx(exact.item(), abs=1e-12)
+    close(found, list(torch.autograd.grad(exact, problem.parameters)))
+
+
+@pytest.mark.parametrize("chosen", [e for e in BOUNDS if e.how == "cut"][:1], ids=repr)
+def test_the_mean_gradient_of_a_bound_is_exact_for_two_discrete_laws(chosen: Estimator) -> None:
+    """The second is drawn given the first; both have the estimator, or one another's."""
+    q, r = bernoulli("a", "x", [0.3, -1.0]), bernoulli("b", "a", [0.5])
+    log_w = f(a, values("b")) - 0.6 * q.log_prob() - r.log_prob()
+    parameters = [*q.parameters(), *r.parameters()]
+    for plan in ({q: chosen, r: chosen}, {q: chosen, r: Score()}, {q: Score(), r: chosen}):
+        loss = bound_over(q * r, log_w, 2).estimate(plan)
+        noise, weight = every_outcome(loss, (q, r))
+        batch = {"x": torch.ones(len(weight), 1, dtype=f64), "w": weight}
+        value = (w * loss).sum().eval(batch, noise=noise)
+        first, second = value_of(q, outcomes(q)), value_of(r, outcomes(r))
+        index = torch.cartesian_prod(torch.arange(4), torch.arange(2))
+        given, last = first[index[:, 0]], second[index[:, 1]]
+        log_q = log_density(q, given, torch.ones(8, 1, dtype=f64))
+        log_r = log_density(r, last, given)
+        each = curve(given, last) - 0.6 * log_q - log_r
+        rows = torch.logaddexp(each[:, None], each) - np.log(2.0)
+        log_p = log_q + log_r
+        exact = ((log_p[:, None] + log_p).exp() * rows).sum()
+        assert value.item() == pytest.approx(exact.item(), abs=1e-12)
+        close(list(torch.autograd.grad(value, parameters)), gradient_of(exact, parameters))
+
+
+def gradient_of(value: Tensor, parameters: list[Any]) -> list[Tensor]:
+    return list(torch.autograd.grad(value, parameters))
+
+
+class Mean(torch.nn.Module):
+    """A mean that is linear in the condition, and a fixed scale."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean = Free([0.2])
+
+    def forward(self, given: Tensor) -> dict[str, Any]:
+        return {"loc": self.mean(given), "scale": 0.8}
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+@pytest.mark.parametrize("factor", [1.0, 0.4])
+@pytest.mark.parametrize("chosen", [e for e in BOUNDS if e.draws is None], ids=repr)
+def test_the_mean_gradient_of_a_bound_is_exact_for_a_normal_law(
+    chosen: Estimator, factor: float, copies: int
+) -> None:
+    """By quadrature against the pathwise gradient; with a factor below 1, Renyi's bound."""
+    q, p = normal("z", "x", [0.4, -1.4]), Normal(var=["x"], cond_var=["z"], net=Mean(), name="p_x")
+    prior = Normal(var=["z"], loc=0.3, scale=1.2, features_shape=[1], name="p").double()
+    log_w = factor * ((p * prior).log_prob() - q.log_prob())
+    loss = bound_over(q, log_w, copies)
+    if copies == 1 and chosen.how == "cut":
+        with pytest.raises(OptionError, match=r"one copy .* or use Score\(\)"):
+            loss.estimate({q: chosen}).program()
+        return
+    noise, weight = rule(64, copies)
+    batch = {"x": torch.ones(len(weight), 1, dtype=f64), "w": weight}
+    parameters = [*q.parameters(), *p.parameters()]
+    found = []
+    for plan in (Pathwise(), chosen):
+        function = (w * loss.estimate({q: plan})).sum().function()
+        for _ in range(2):
+            value = function(batch, noise={"z": noise})
+            found.append((value, torch.autograd.grad(value, parameters)))
+    for value, gradient in found[1:]:
+        assert value.item() == pytest.approx(found[0][0].item(), abs=1e-14)
+        for one, other in zip(gradient, found[0][1], strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-8)
+            assert other.abs().max() > 1e-3
 
 
 # -- variance, values ------------------------------------------------------------

@@ -9,7 +9,7 @@ from torch import nn
 
 from ancestral.core.errors import PlugInWarning, ScopeError
 from ancestral.distributions import Bernoulli, Normal
-from ancestral.losses import E
+from ancestral.losses import VIMCO, DReG, E, Pathwise
 from tests.sentences.counting import agrees, counted, draws, passes
 
 K, ROWS = 50, 6
@@ -38,6 +38,66 @@ def test_it_prints_as_the_paper_writes_it(laws):
     assert iwae.latex() == (
         r"\mathbb{E}_{z_{1}, \dots, z_{50} \sim q(z|x)} \left[\log \left(\frac{1}{50} \sum_{k} "
         r"\exp \left(\log p(x,z_{k}) - \log q(z_{k}|x) \right) \right) \right]"
+    )
+
+
+@pytest.mark.parametrize("plan", [Pathwise(), DReG(), VIMCO()], ids=repr)
+def test_the_equation_and_the_passes_are_the_same_under_every_plan(laws, plan):
+    p, prior, q, encoder, decoder = laws
+    iwae = bound(p, prior, q)
+    chosen = iwae.estimate({q: plan})
+    assert str(chosen) == str(iwae)
+    assert chosen.latex() == iwae.latex()
+    assert passes(chosen.mean()) == passes(iwae.mean())
+    assert draws(chosen.mean()) == ["z"]
+    x, noise = torch.ones(ROWS, 5).double(), {"z": torch.randn(K, ROWS, 2, dtype=torch.float64)}
+    plain = iwae.mean().eval({"x": x}, noise=noise)
+    function, found = chosen.mean().function(), []
+    for _ in range(2):  # the interpreter, the generated step
+        with counted(q=encoder, p=decoder) as seen:
+            value = function({"x": x}, noise=noise)
+        assert seen == {"q": [ROWS], "p": [K * ROWS]}
+        assert torch.equal(value, plain)
+        found.append(torch.autograd.grad(value, [*encoder.parameters(), *decoder.parameters()]))
+    assert all(map(torch.equal, *found))
+
+
+def test_the_programs_of_the_plans(laws):
+    p, prior, q, _, _ = laws
+    listings = {
+        plan: str(bound(p, prior, q).estimate({q: plan}).program()) for plan in (DReG(), VIMCO())
+    }
+    assert listings[DReG()] == (
+        "x     = given                                                (n)    data\n"
+        "θ_q   = parameters of q(z|x)                                 (n)\n"
+        "z     ~ q(z|x)                                               (k,n)  -> t1\n"
+        "t1    = z, its gradient scaled by DReG(draws=None)           (k,n)\n"
+        "z'2   = the draw of t1                                       (k,n)\n"
+        "t2    = the channel of its scales of t1                      (k,n)\n"
+        "θ_p   = parameters of p(x|z'2)                               (k,n)\n"
+        "t3    = log p(x|z'2)                                         (k,n)\n"
+        "θ_p'2 = parameters of p(z)\n"
+        "t4    = log p(z'2)                                           (k,n)\n"
+        "t5    = sg[θ_q]                                              (n)\n"
+        "t6    = log sg[q](z'2|x)                                     (k,n)\n"
+        "t7    = t3 + t4 - t6                                         (k,n)\n"
+        "t8    = logmeanexp over k of t7                              (n)\n"
+        "t9    = t8 with DReG(draws=None) gradient by t2, weights t7  (n)\n"
+        "return t9"
+    )
+    assert listings[VIMCO()] == (
+        "x     = given                                                 (n)    data\n"
+        "θ_q   = parameters of q(z|x)                                  (n)\n"
+        "z     ~ q(z|x), gradient cut                                  (k,n)  -> θ_p, t2, t3\n"
+        "θ_p   = parameters of p(x|z)                                  (k,n)\n"
+        "t1    = log p(x|z)                                            (k,n)\n"
+        "θ_p'2 = parameters of p(z)\n"
+        "t2    = log p(z)                                              (k,n)\n"
+        "t3    = log q(z|x)                                            (k,n)\n"
+        "t4    = t1 + t2 - t3                                          (k,n)\n"
+        "t5    = logmeanexp over k of t4                               (n)\n"
+        "t6    = t5 with VIMCO(draws=None) gradient by t3, weights t4  (n)\n"
+        "return t6"
     )
 
 

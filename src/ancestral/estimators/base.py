@@ -20,6 +20,8 @@ class Estimator:
 
     how: ClassVar[str] = "path"
     biased: ClassVar[bool] = False  # whether its mean is another gradient, and prints so
+    cuts_own: ClassVar[bool] = False  # whether the density of its own draw has no parameters
+    over_copies: ClassVar[bool] = False  # whether it sees the log weight of each copy of a bound
     draws: int | None = None
 
     def __post_init__(self) -> None:

@@ -87,6 +87,7 @@ class Builder:
         self.merged: dict[int, tuple[Law, Law]] = {}
         self.functions: list[Any] = []  # each with what it calls, ``net``
         self.flow: dict[ir.Register, Flow] = {}
+        self.made: dict[ir.Register, ir.Step] = {}  # each by the register that it writes
         self._known: MutableMapping[Hashable, ir.Register] = {}
         self._slots: dict[Hashable, int] = {}
 
@@ -104,6 +105,7 @@ class Builder:
         register = ir.Register(name, axes)
         step = make(register)
         self.steps.append(step)
+        self.made[register] = step
         self._known[key] = register
         if flow is None:
             flow = Flow()
@@ -129,6 +131,7 @@ class Builder:
         """The register of a step that is made already; an equal step is not emitted again."""
         if key not in self._known:
             self.steps.append(step)
+            self.made[step.out] = step
             self._known[key] = step.out
             self.flow[step.out] = flow
         return self._known[key]

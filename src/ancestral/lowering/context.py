@@ -73,6 +73,9 @@ class Lowering:
         self.moved: dict[ir.Register, tuple[ir.Register, tuple[Axis, Axis, int]]] = {}
         # of each draw of a flow, by its bijection and context: that of its base, and log|det|
         self.drawn: dict[flows.Drawn, tuple[ir.Register, ir.Register]] = {}
+        # of each draw whose own density is cut: the values and the parameters, and what is cut
+        self.own: set[tuple[tuple[ir.Register, ...], ir.Register]] = set()
+        self.cut_own: dict[ir.Register, tuple[ir.Register, ...]] = {}
         # of variables that are one draw: the vector in which they stand side by side
         self.whole: dict[tuple[ir.Register, ...], ir.Register] = {}
 

@@ -23,10 +23,21 @@ class Drawn:
     estimator: Estimator | None = None
     axis: Axis | None = None  # of draws, or of a table
     noise: str = ""  # the name of the draw
+    plan: Estimator | None = None  # the estimator, where it reads more than the integrand
+    channel: ir.Register | None = None  # along which such a plan scales the draw's gradient
 
 
 def density(lw: Lowering, factor: Factor, scope: Scope) -> ir.Register:
-    """The register of a factor's log density; of a sequence, summed over time."""
+    """The register of a factor's log density; of a sequence, summed over time. At its own draw
+    without parameters, where the plan cuts them.
+    """
+    chosen = scope.choices.get(id(factor.law)) if lw.own else None
+    if getattr(chosen, "cuts_own", False) and not factor.detached:
+        values = tuple(lw.value(v, scope) for v in factor.var)
+        if (values, lw.params(factor, scope)) in lw.own:
+            out = lw.density(replace(factor, detached=True), scope)
+            lw.cut_own[out] = values
+            return out
     if isinstance(factor.law, Sequence):
         return sequence.density(lw, factor, scope)
     if factor.law.has_points:
@@ -47,7 +58,7 @@ def estimate(
     }
     scope = replace(scope, values=inner)
     for d in reversed(drawn):
-        if d.estimator is None:
+        if d.estimator is None or d.estimator.over_copies:
             continue
         if d.estimator.how == "table":
             if d.axis not in body.axes:

@@ -5,19 +5,20 @@ from functools import partial
 from typing import Any
 
 from ancestral.core.axes import COPY, PLAN, Axis, union
-from ancestral.core.errors import GradientError, OptionError, ScopeError
+from ancestral.core.errors import OptionError, ScopeError
 from ancestral.distributions import EnergyModel, Law, Sequence
 from ancestral.distributions.base import Factor
 from ancestral.distributions.noise import kinds, named
 from ancestral.estimators.base import Estimator
-from ancestral.estimators.score import Score
 from ancestral.losses.chain import ClosedForm
 from ancestral.losses.node import Constant
 from ancestral.losses.over import depth, levels
 from ancestral.losses.prob import Expectation, LogProb, Prob
 from ancestral.lowering import energy, experts, flows, particles, sequence
 from ancestral.lowering.build import LOSS, CutPath, Flow, Sum, law_key
+from ancestral.lowering.choice import choice
 from ancestral.lowering.context import Lowering, Map, Scope, base_of, label
+from ancestral.lowering.copies import check_conditions, check_linear, gated, over_copies
 from ancestral.lowering.draws import Record
 from ancestral.lowering.estimate import Drawn, density, estimate
 from ancestral.lowering.rows import Rows, keeps_rows, row_axis
@@ -85,6 +86,10 @@ def expectation(lw: Lowering, node: Expectation, scope: Scope) -> Sum:
         lw.bound.update({d.factor.var[0]: d.value for d in drawn})
     means = [d.axis for d in drawn if d.axis is not None]
     averaged = {*means, *rows.averaged}
+    for d in drawn:
+        if d.plan is not None and d.plan.cuts_own and not d.plan.over_copies:
+            check_linear(lw, node, inner, d)
+    inner = over_copies(lw, node, inner, drawn, replace(inside, path=()))
     if not averaged & set(inner.axes) and all(d.estimator is None for d in drawn):
         return inner  # a sum in an expectation meets the terms beside it
     mixed = row if depth(node.body) else None  # a row of the body reads draws of all rows
@@ -176,7 +181,7 @@ def _draw(lw: Lowering, node: Expectation, factor: Factor, scope: Scope, row: Ax
             register = lw.build.cut(register) if factor.detached else register
             out.append(Drawn(replace(factor, var=(var,)), register))
         return out
-    chosen = _choice(lw, node, factor, scope)
+    chosen = choice(node, factor, scope)
     if chosen.how == "table":
         return [_table(lw, factor, params, chosen, scope)]
     return _one_draw(lw, node, factor, params, chosen, scope, row)
@@ -233,41 +238,6 @@ def _rearranged(
     value = lw.build.emit(key, factor.var[0], arg.axes, make)
     lw.noise[noise] = value
     return [Drawn(factor, lw.build.cut(value) if factor.detached else value)]
-
-
-def _choice(lw: Lowering, node: Expectation, factor: Factor, scope: Scope) -> Estimator:
-    law = factor.law
-    chosen = scope.choices.get(id(law))
-    if chosen is None:
-        chosen = Estimator() if node.reparam else Score()
-    elif chosen.how == "path" and not law.moves.reparametrised:
-        raise GradientError(
-            f"Pathwise() for {loss_text.text(node)}: a {law.distribution_name} has no pathwise "
-            "derivative. Use Enumerate() or Score(LeaveOneOut(), draws=4)."
-        )
-    if chosen.how == "chain":
-        raise OptionError(
-            f"{type(chosen).__name__} for {loss_text.text(node)}: it has chains of an energy, but "
-            f"{law.prob_text} is a {law.distribution_name}. Leave the plan out."
-        )
-    if chosen.how == "table" and not hasattr(law.moves, "values"):
-        raise OptionError(
-            f"Enumerate() for {loss_text.text(node)}: the values of a {law.distribution_name} "
-            "cannot be enumerated. Use Score(...), or Pathwise() where the law allows it."
-        )
-    if chosen.how == "through" and not hasattr(law.moves, "relaxed"):
-        raise OptionError(
-            f"StraightThrough() for {loss_text.text(node)}: a {law.distribution_name} has no "
-            "relaxation. It is for Bernoulli and one-hot Categorical laws; use "
-            f"{'Pathwise()' if law.moves.reparametrised else 'Score(LeaveOneOut(), draws=4)'}."
-        )
-    if chosen.how == "points":
-        raise OptionError(
-            f"{chosen} for {loss_text.text(node)}: it moves particles, and a "
-            f"{law.distribution_name} has none. It is for Particles(w, 20) and Points(...)."
-        )
-    found: Estimator = chosen
-    return found
 
 
 def _key(
@@ -342,13 +312,23 @@ def _one_draw(
     if law.pushforward is not None:
         value = flows.pushed(lw, factor, value, context, scope)
         value = value if path else lw.build.cut(value, flow)
+    channel = None
+    if chosen.cuts_own and not factor.detached:
+        check_conditions(lw, node, factor, chosen, scope)
+        if chosen.over_copies:
+            value, channel = gated(lw, value, chosen, scope)
     value = lw.build.cut(value) if factor.detached else value
     drawn: list[Drawn] = []
-    for v, part in flows.parted(lw, factor, value).items():
+    parts = flows.parted(lw, factor, value)
+    if chosen.cuts_own and not factor.detached:
+        lw.own.add((tuple(parts.values()), params))
+    for v, part in parts.items():
         if drawn:  # its density, and its score term, are those of the whole
             drawn.append(Drawn(replace(factor, var=(v,)), part, None, axis))
-        else:
-            drawn.append(Drawn(factor, part, chosen if chosen.how == "cut" else None, axis, noise))
+            continue
+        score = chosen if chosen.how == "cut" else None
+        plan = chosen if chosen.cuts_own or chosen.over_copies else None
+        drawn.append(Drawn(factor, part, score, axis, noise, plan, channel))
     return drawn
 
 
@@ -370,7 +350,7 @@ def _sequence(
     lw: Lowering, node: Expectation, factor: Factor, scope: Scope, row: Axis
 ) -> list[Drawn]:
     """The variables of a sequence law, which are one draw."""
-    chosen = _choice(lw, node, factor, scope)
+    chosen = choice(node, factor, scope)
     count = node.draws if node.draws is not None else chosen.draws
     conditions = tuple(lw.value(c, scope) for c in factor.cond_var)
     key = (law_key(factor.law), factor.var, conditions, factor.copies, chosen.how, row)

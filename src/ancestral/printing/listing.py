@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ancestral.distributions.base import prob_text
 from ancestral.printing.dialect import number, printable
-from ancestral.program import chains, loops
+from ancestral.program import chains, copies, loops
 from ancestral.program import instructions as ir
 
 NAMED = (  # steps whose results have names of their own
@@ -260,5 +260,9 @@ LINES: dict[type, Callable[[Any, Names], str]] = {
     chains.Chain: _chain,
     chains.Store: lambda s, n: f"{n[s.state]} with {n[s.value]} at {n[s.index]}",
     ir.Surrogate: lambda s, n: f"{n[s.f]} with {s.estimator} gradient by {n[s.log_q]}",
+    copies.Gate: lambda s, n: f"{n[s.arg]}, its gradient scaled by {s.estimator}",
+    copies.OverCopies: lambda s, n: (
+        f"{n[s.f]} with {s.estimator} gradient by {n[s.own]}, weights {n[s.log_w]}"
+    ),
     ir.Several: lambda s, n: f"({', '.join(n[r] for r in s.args)})",
 }

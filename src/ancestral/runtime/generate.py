@@ -18,7 +18,7 @@ from ancestral.core.axes import Axes
 from ancestral.core.slope import slope
 from ancestral.distributions.network import Parts
 from ancestral.program import instructions as ir
-from ancestral.runtime import chains
+from ancestral.runtime import chains, copies
 from ancestral.runtime.derivatives import push
 from ancestral.runtime.drawing import text_of_draw
 from ancestral.runtime.experts import (
@@ -386,4 +386,5 @@ RULES: dict[type, Callable[[Writer, Any], None]] = {
     ir.Several: _several,
     **TEXTS,
     **chains.TEXTS,
+    **copies.TEXTS,
 }

@@ -17,7 +17,7 @@ from ancestral.distributions.net_of_weights import places_of_weights
 from ancestral.distributions.network import check_rows, failed
 from ancestral.program import instructions as ir
 from ancestral.program import loops
-from ancestral.runtime import chains
+from ancestral.runtime import chains, copies
 from ancestral.runtime.batch import folded, sizes_of, unfolded
 from ancestral.runtime.derivatives import push
 from ancestral.runtime.experts import experts, left_out, present, shown
@@ -392,4 +392,5 @@ RULES: dict[type, Callable[[Any, Run], Any]] = {
     loops.Scan: lambda step, run: scan(step, run, RULES),
     **MEANINGS,
     **chains.MEANINGS,
+    **copies.MEANINGS,
 }
