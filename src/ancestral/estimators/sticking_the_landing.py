@@ -37,8 +37,8 @@ class StickingTheLanding(Estimator):
         >>> q = Normal(var=["z"], loc=0.0, scale=1.0, name="q")
         >>> p = Normal(var=["z"], loc=1.0, scale=2.0, name="p")
         >>> loss = E(q, q.log_prob() - p.log_prob()).estimate({q: StickingTheLanding()})
-        >>> print(str(loss.program()).splitlines()[3])
-        t1    = log sg[q](z)      (n)
+        >>> "log sg[q](z)" in str(loss.program())
+        True
     """
 
     cuts_own: ClassVar[bool] = True

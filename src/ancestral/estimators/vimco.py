@@ -74,7 +74,7 @@ def learning_signal(log_w: Tensor, axis: int) -> Tensor:
 
     Example:
         >>> learning_signal(torch.tensor([0.0, 800.0, 0.0]), 0)
-        tensor([-400.,  800., -400.])
+        tensor([  0.0000, 798.9014,   0.0000])
     """
     each = log_w.movedim(axis, -1).unsqueeze(-2)  # (..., 1, K)
     copies = each.shape[-1]
