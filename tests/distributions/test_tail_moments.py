@@ -1,4 +1,4 @@
-"""Mean and variance of truncated laws against mpmath, with gradients, and where there are none."""
+"""Mean, variance and entropy of truncated laws against mpmath, with gradients, if there are any."""
 
 import pytest
 import torch
@@ -118,6 +118,49 @@ def test_moments_and_gradients_are_those_of_the_truncated_normal_law(ends):
         torch.testing.assert_close(value, wanted, rtol=1e-10, atol=1e-12)
         slopes = (torch.autograd.grad(v, trained) for v in (value, wanted))
         torch.testing.assert_close(*slopes, rtol=1e-7, atol=1e-7)
+
+    q = Truncated(Normal(loc=0.3, scale=1.1), *ends).moves
+    mine = dict(zip(("loc", "scale", "lower", "upper"), theta, strict=True))
+    value, wanted = q.entropy_of(**mine), TruncatedNormal.entropy_of(**given)
+    torch.testing.assert_close(value, wanted, rtol=1e-10, atol=1e-10)
+    slopes = (torch.autograd.grad(v, trained) for v in (value, wanted))
+    torch.testing.assert_close(*slopes, rtol=1e-7, atol=1e-7)
+
+
+DENSITIES = {
+    "gumbel": (gumbel, -1, 1, 4, 12, 60),
+    "far": (gumbel, 60, 62, 65),
+    "laplace": (lambda x: mp.exp(-abs(x - THIRD)), -1, THIRD, 5),
+    "logistic": (lambda x: mp.sech((x - THIRD) / 2) ** 2, -1, 2, 6, 20, 120),
+    "no end of its own": (lambda x: x**2 * mp.exp(-2 * x), 0, 1, 3),
+    "infinite density": (lambda x: mp.exp(-2 * x) / mp.sqrt(x), 0, 0.01, 3),
+    "narrow peak": (lambda x: mp.exp(9999 * mp.log(x / 5000) - 2 * (x - 5000)),
+                    4600, 4800, 4950, 5000, 5010),
+    "beta": (lambda x: (1 - x) ** 2 / mp.sqrt(x), 0.125, 0.75),
+    "power tail": (lambda x: (1 + x**2 / 2.5) ** -1.75, 0, 1, 10, 1e2, 1e3, 1e5, 1e8, 1e12),
+    "huge": (lambda x: mp.exp(-(mp.log(x) ** 2) / 50) / x, 1, 10, 1e3, 1e9, 1e20, 1e40),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DENSITIES)
+def test_entropies_of_truncated_laws(name):
+    family, numbers, low, high, _ = CASES[name]
+    density, *points = DENSITIES[name]
+    with mp.workdps(60):
+        mass = mp.quad(density, points)
+        surprise = mp.quad(lambda x: density(x) * mp.log(density(x)) if density(x) else 0, points)
+        wanted = mp.log(mass) - surprise / mass
+    keys = [*list(family.domains)[: len(numbers)], "lower", "upper"]
+    every = [torch.tensor(v, dtype=f64) for v in (*numbers, low, high)]
+    law = Truncated(family(**dict(zip(keys[:-2], numbers, strict=True))), low, high)
+    found = law.moves.entropy_of(**dict(zip(keys, every, strict=True)))
+    assert found.item() == pytest.approx(float(wanted), rel=1e-10, abs=1e-10)
+
+
+def test_an_entropy_whose_quantiles_are_below_all_numbers_is_none():
+    """Half of the mass of this gamma law is below 1e-300: -inf would be wrong."""
+    law = Truncated(Gamma(concentration=torch.tensor(1e-3, dtype=f64), rate=2.0), high=1.0)
+    assert law.get_entropy().isnan()
 
 
 def test_moments_that_are_infinite():

@@ -25,8 +25,10 @@ class Truncated(Law):
 
     It takes any law of numbers or counts that has a distribution function and its inverse; of
     counts both ends belong to it. Draws are quantiles, with the pathwise gradient if the law's
-    have one. Of numbers, mean and variance are integrals of distribution functions, to 1e-10
-    where these have as many digits; counts have none. For a normal law :class:`TruncatedNormal`
+    have one. Of numbers, mean, variance and entropy are integrals, to 1e-10 where
+    distribution functions have as many digits; counts have none. (Variances of more than 1e125, of
+    log-normal laws with a scale from 15 on, count as infinite; an entropy is NaN where quantiles
+    underflow.) For a normal law :class:`TruncatedNormal`
     is faster, and exact for intervals that are narrow too, where a difference of distribution
     functions loses digits.
 

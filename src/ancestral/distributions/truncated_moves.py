@@ -15,6 +15,7 @@ from ancestral.distributions.constraints import extended
 from ancestral.distributions.elementary import log1mexp
 from ancestral.distributions.gamma_function import double, result_like
 from ancestral.distributions.law import Law
+from ancestral.distributions.quadrature import unit_integral
 from ancestral.distributions.tail_moments import moments_by_tails
 
 ENDS = {"lower": extended, "upper": extended}
@@ -99,6 +100,29 @@ class TruncatedNumberMoves(TruncatedMoves):
     def variance_of(cls, lower: Any, upper: Any, **own: Any) -> Any:
         """The variance, likewise."""
         return result_like(_moments(cls, lower, upper, own)[1], lower, upper, *own.values())
+
+
+class TruncatedSmoothMoves(TruncatedNumberMoves):
+    """The moves of a truncated law whose draws are differentiable, which has an entropy too."""
+
+    @classmethod
+    def entropy_of(cls, lower: Any, upper: Any, **own: Any) -> Any:
+        r""":math:`-\int_0^1\log p(x_u)\,du` over the quantiles, on either side of a kink."""
+        ends = {"lower": double(lower), "upper": double(upper)}
+        ends |= {k: double(v) for k, v in own.items()}
+        fixed = {k: v.detach() for k, v in ends.items()}
+        with torch.no_grad():
+            at = _Interval(cls, fixed["lower"], fixed["upper"], {k: fixed[k] for k in own})
+            middle = cls.base.icdf(torch.full_like(at.log_mass, 0.5), **at.own)
+            split = cls.log_cdf(torch.minimum(torch.maximum(middle, at.low), at.high), **fixed)
+            split = split.exp().clamp(0.0, 1.0)
+
+        def log_p(u: Tensor) -> Tensor:
+            return cls.log_density(cls.draw(u, **ends), **ends)
+
+        out = -(unit_integral(log_p, 0.0 * split, split) + unit_integral(log_p, split, 1.0))
+        out = torch.where(out.isfinite(), out, torch.nan)  # quantiles that underflow
+        return result_like(out, lower, upper, *own.values())
 
 
 class _Interval:
@@ -221,5 +245,6 @@ def truncated_moves(base: type[Law], counts: bool) -> type[TruncatedMoves]:
         "domains": {**base.domains, **ENDS},
         "reparametrised": base.reparametrised and not counts,
     }
-    parent = TruncatedMoves if counts else TruncatedNumberMoves
+    smooth = TruncatedSmoothMoves if base.reparametrised else TruncatedNumberMoves
+    parent = TruncatedMoves if counts else smooth
     return type(f"Truncated{base.__name__}", (parent,), found)
