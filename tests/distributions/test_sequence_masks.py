@@ -1,5 +1,7 @@
 """Steps that a mask leaves out: what stands there is of no matter, to any law of a step."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -45,6 +47,8 @@ LAWS = {
     "Poisson": (Poisson, lambda u, w: {"rate": u * w}, U.round()),
     "Categorical": (Categorical, lambda u, w: {"logits": torch.cat([u, u * w, 0 * u], -1)},
                     classes(U)),
+    "labels": (partial(Categorical, onehot=False),
+               lambda u, w: {"logits": torch.cat([u, u * w, 0 * u], -1)}, classes(U).argmax(-1)),
     "Dirichlet": (Dirichlet, lambda u, w: {"concentration": torch.cat([u, u * w, u + 1], -1)},
                   torch.cat([U, 0 * U + 2, 6 - U], -1) / 8),
 }  # fmt: skip
@@ -59,7 +63,9 @@ def test_value_and_gradient_are_those_of_the_steps_that_count(name, word):
     step = family(var=["x"], cond_var=["u"], net=lambda u: net(u, w), name="p")
     on = MASK[..., None] > 0
     u = torch.where(on, U, torch.nan) if word == "mask" else U
-    given = {"x": torch.where(on, x, torch.nan), "u": u, "m": MASK}
+    there = on if x.dim() == on.dim() else MASK > 0
+    missing = torch.nan if x.is_floating_point() else -1
+    given = {"x": torch.where(there, x, missing), "u": u, "m": MASK}
     law = Sequence(step, series=["u"], **{word: "m"})
     each = step.get_log_prob({"x": x.flatten(0, 1), "u": U.flatten(0, 1)}).reshape(ROWS, STEPS)
     wanted = torch.where(MASK > 0, each, 0.0).sum(1)

@@ -9,11 +9,14 @@ from torch import nn
 
 from ancestral.core.errors import ShapeError, SupportError
 from ancestral.distributions import (
+    Bernoulli,
     Categorical,
     Deterministic,
     MixtureOfNormal,
     Normal,
+    Poisson,
     ProductOfNormal,
+    Uniform,
 )
 from ancestral.losses import KL, E, Enumerate, H
 from ancestral.models import Model
@@ -254,3 +257,37 @@ def test_a_subset_may_be_drawn_for_each_row(laws):
         gap = torch.stack([drawn(laws.batch) - exact(laws.batch) for _ in range(400)])
     error = float(gap.std()) / 20
     assert abs(float(gap.mean())) < 5 * error < 1.5
+
+
+LIKELIHOODS = {  # of what stands in for a missing value none of these could be
+    "labels": (Categorical, lambda z: {"logits": z}, torch.eye(2)[[0, 1, 1, 0]]),
+    "counts": (Poisson, lambda z: {"rate": z.exp()}, torch.tensor([[3.0, 0.0]]).expand(4, 2)),
+    "interval": (
+        Uniform,
+        lambda z: {"low": 2 - z * z, "high": 3 + z * z},
+        torch.full((4, 2), 2.5),
+    ),
+    "bits": (Bernoulli, lambda z: {"logits": z}, torch.ones(4, 2)),
+}
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_a_missing_modality_may_be_of_any_law(name, recwarn):
+    """Some rows lack it, and a whole batch: the others' terms are those without it."""
+    family, link, y = LIKELIHOODS[name]
+    weight = nn.Parameter(torch.tensor(0.1).double())
+    p_y = family(var=["y"], cond_var=["z"], net=lambda z: link(weight * z), name="p_y")
+    p_x = Normal(var=["x"], cond_var=["z"], loc="z", scale=1.0, name="p_x")
+    q = Normal(var=["z"], loc=0.0, scale=1.0, features_shape=[2], name="q").double()
+    y, x, eps = y.double(), torch.randn(4, 2).double(), torch.randn(4, 2).double()
+    for there in ([1.0, 0.0, 1.0, 0.0], [0.0] * 4):
+        held = torch.tensor(there).double()
+        given = {"x": x, "y": torch.where(held[:, None] > 0, y, torch.nan),
+                 "S": torch.stack([torch.ones(4).double(), held], 1)}  # fmt: skip
+        found = twice(E(q, (p_x * p_y).log_prob(mask="S")), given, noise={"z": eps})
+        of_y = torch.where(held > 0, p_y.get_log_prob({"y": y, "z": eps}), 0.0)
+        wanted = p_x.get_log_prob({"x": x, "z": eps}) + of_y
+        torch.testing.assert_close(found, wanted)
+        slopes = (torch.autograd.grad(v.sum(), weight)[0] for v in (found, wanted))
+        torch.testing.assert_close(*slopes)
+    assert not recwarn.list

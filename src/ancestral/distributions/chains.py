@@ -306,7 +306,7 @@ def inside(law: "Law") -> float:
     """A number in the support of a law, if one that depends on no parameters has such; else 0."""
     try:
         support = law.support({})
-    except (KeyError, TypeError, AttributeError):
+    except (LookupError, TypeError, AttributeError, StopIteration):
         return 0.0
     if support is None or support.of_real is None:
         return 0.0
@@ -320,7 +320,7 @@ def reaches(law: "Law") -> bool:
     """
     try:
         law.support({})
-    except (KeyError, TypeError, AttributeError):
+    except (LookupError, TypeError, AttributeError, StopIteration):
         return True
     return False
 

@@ -27,22 +27,24 @@ class Drawn:
     channel: ir.Register | None = None  # along which such a plan scales the draw's gradient
 
 
-def density(lw: Lowering, factor: Factor, scope: Scope) -> ir.Register:
-    """The register of a factor's log density; of a sequence, summed over time. At its own draw
-    without parameters, where the plan cuts them.
+def density(
+    lw: Lowering, factor: Factor, scope: Scope, counts: ir.Register | None = None
+) -> ir.Register:
+    """The register of a factor's log density, and of where it counts; of a sequence, summed over
+    time. At its own draw without parameters, where the plan cuts them.
     """
     chosen = scope.choices.get(id(factor.law)) if lw.own else None
     if getattr(chosen, "cuts_own", False) and not factor.detached:
         values = tuple(lw.value(v, scope) for v in factor.var)
         if (values, lw.params(factor, scope)) in lw.own:
-            out = lw.density(replace(factor, detached=True), scope)
+            out = lw.density(replace(factor, detached=True), scope, counts)
             lw.cut_own[out] = values
             return out
     if isinstance(factor.law, Sequence):
         return sequence.density(lw, factor, scope)
     if factor.law.has_points:
         return particles.density(lw, factor, scope)
-    return lw.density(factor, scope)
+    return lw.density(factor, scope, counts)
 
 
 def estimate(

@@ -36,7 +36,7 @@ def log_prob(lw: Lowering, node: LogProb, scope: Scope) -> Sum:
             continue
         held = experts.is_present(lw, mask, i, len(node.law.factors), loss_text.text(node))
         shown = {v: Sum({experts.show(lw, lw.value(v, scope), held): 1.0}) for v in factor.var}
-        term = density(lw, factor, replace(scope, values={**scope.values, **shown}))
+        term = density(lw, factor, replace(scope, values={**scope.values, **shown}), held)
         total = total.plus(Sum({experts.left_out(lw, term, held): 1.0}))
     return total
 

@@ -252,7 +252,10 @@ def _counts(run: Run, step: ir.Density) -> Tensor | None:
     """The rows of a density that count, or ``None`` if all do."""
     if step.counts is None:
         return None
-    return align(run.values[step.counts], step.counts.axes, step.out.axes) > 0
+    axes, counts = step.counts.axes, run.values[step.counts] > 0
+    over = [i for i, a in enumerate(axes) if a not in step.out.axes]
+    counts = counts.any(tuple(over)) if over else counts  # in one plan, or in another
+    return align(counts, tuple(a for a in axes if a in step.out.axes), step.out.axes)
 
 
 def _may_be_missing(run: Run, register: ir.Register) -> bool:
