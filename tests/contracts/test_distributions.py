@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_model, save_model
 
 import ancestral.distributions as package
-from ancestral.distributions import Distribution, Law
+from ancestral.distributions import Distribution, Law, Sequence
 from ancestral.distributions.closed_forms import closed_kl
 from ancestral.losses import KullbackLeibler
 from ancestral.testing import LAW_CHECKS, LawCase, cases_of
+from ancestral.testing.case import has_density_and_draws
 from ancestral.testing.objects import answer
 from tests.oracles import scipy_laws as oracles
 
@@ -157,3 +159,27 @@ def test_law_is_pickled(case):
     assert repr(twin) == repr(law)
     assert [f.law.constants() for f in twin.factors] == [f.law.constants() for f in law.factors]
     assert torch.equal(answer(case, twin), answer(case, law))
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_state_goes_through_safetensors(case, tmp_path):
+    """Every value comes back, also those that a law and its part share."""
+    law, twin = case.build(), case.build()
+    for tensor in (*torch.nn.Module.parameters(twin), *twin.buffers()):
+        tensor.data.fill_(0.5)
+    save_model(law, str(tmp_path / "law.safetensors"))
+    load_model(twin, tmp_path / "law.safetensors")
+    assert torch.equal(answer(case, twin), answer(case, law))
+
+
+@pytest.mark.parametrize(
+    "case",
+    [c for c in CASES if has_density_and_draws(c) and not issubclass(c.family, Sequence)],
+    ids=str,
+)
+def test_density_is_mapped_over_rows(case):
+    """``torch.func.vmap`` over values is the density of a batch; sequences have that of steps."""
+    law = case.law()
+    x, params = law.sample(batch_n=3)[law.var[0]], law.params(())
+    found = torch.func.vmap(lambda v: law.moves.log_density(v, **params))(x)
+    torch.testing.assert_close(found, law.moves.log_density(x, **params), rtol=1e-12, atol=1e-12)
