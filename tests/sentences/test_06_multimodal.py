@@ -16,6 +16,7 @@ from ancestral.distributions import (
     Normal,
     Poisson,
     ProductOfNormal,
+    Sequence,
     Uniform,
 )
 from ancestral.losses import KL, E, Enumerate, H
@@ -291,3 +292,20 @@ def test_a_missing_modality_may_be_of_any_law(name, recwarn):
         slopes = (torch.autograd.grad(v.sum(), weight)[0] for v in (found, wanted))
         torch.testing.assert_close(*slopes)
     assert not recwarn.list
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_a_missing_modality_may_be_a_sequence_of_labels(masked):
+    step = Categorical(var=["y"], cond_var=["z"], net=lambda z: {"logits": z}, name="p_y")
+    p_y = Sequence(step, series=["z"], mask="m" if masked else None)
+    p_x = Normal(var=["x"], cond_var=["v"], loc="v", scale=1.0, name="p_x")
+    y, z = torch.eye(3).double()[torch.tensor([[0, 2], [1, 1], [2, 0]])], torch.randn(3, 2, 3)
+    given = {"x": torch.randn(3, 1), "v": torch.randn(3, 1), "z": z, "m": torch.ones(3, 2)}
+    given = {name: value.double() for name, value in given.items()} | {"y": y}
+    wanted = p_x.get_log_prob(given) + p_y.get_log_prob(given)
+    wanted[1] = p_x.get_log_prob(given)[1]
+    missing = y.clone()
+    missing[1] = torch.nan
+    held = {"y": missing, "S": torch.tensor([[1.0, 1.0], [0.0, 1.0], [1.0, 1.0]])}
+    found = twice((p_y * p_x).log_prob(mask="S"), {**given, **held})
+    torch.testing.assert_close(found, wanted)

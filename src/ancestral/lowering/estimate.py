@@ -41,7 +41,7 @@ def density(
             lw.cut_own[out] = values
             return out
     if isinstance(factor.law, Sequence):
-        return sequence.density(lw, factor, scope)
+        return sequence.density(lw, factor, scope, counts)
     if factor.law.has_points:
         return particles.density(lw, factor, scope)
     return lw.density(factor, scope, counts)

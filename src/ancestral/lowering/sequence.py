@@ -256,14 +256,20 @@ def draw(lw: Lowering, factor: Factor, scope: Scope, how: Drawing) -> Registers:
     return {chain.outer[v]: whole(lw, r, chain.axis) for v, r in found.items()}
 
 
-def density(lw: Lowering, factor: Factor, scope: Scope) -> ir.Register:
-    """The register of the log density of a sequence, summed over its steps."""
+def density(
+    lw: Lowering, factor: Factor, scope: Scope, counts: ir.Register | None = None
+) -> ir.Register:
+    """The register of the log density of a sequence, summed over its steps; ``counts`` are the
+    rows where it matters.
+    """
     chain = Chain(lw, factor, scope)
     _, scope = chain.given(observed=True)
     mask, terms = chain.mask(observed=True), Sum()
+    both = tuple(r for r in (mask, counts) if r is not None)
+    seen = lw.build.elementwise("mul", both) if both[1:] else next(iter(both), None)
     for f in chain.factors:
         if f.law.is_random:
-            shown = mask if reaches(f.law) else None
+            shown = seen if counts is not None or reaches(f.law) else None
             terms = terms.plus(Sum({lw.density(f, scope, shown): 1.0}))
     return chain.total(terms, mask)
 
