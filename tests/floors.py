@@ -39,6 +39,8 @@ BANNED_CALLS = {
     ("__builtins__", "eval"): "runs text",
 }
 BROUGHT = {"markupsafe"}  # part of the interface of jinja2
+LEAVES = (ast.expr_context, ast.operator, ast.unaryop, ast.cmpop, ast.boolop, ast.Constant)
+Found = tuple[ast.AST, tuple[ast.AST, ...]]  # a node, and what it stands in
 
 
 @dataclass
@@ -82,16 +84,17 @@ def check(path: str, source: str, core: frozenset[str] | None = None) -> File:
     length = len(source.splitlines())
     if length > LONGEST:
         file.blame(tree, f"{length} lines; the limit is {LONGEST}: split it by what it holds")
-    _check_imports(file, tree, core)
-    _check_names(file, tree)
+    found = list(_walk(tree))
+    _check_imports(file, found, core)
+    _check_names(file, found)
     return file
 
 
 # -- imports ---------------------------------------------------------------------------------
 
 
-def _check_imports(file: File, tree: ast.Module, core: frozenset[str] | None) -> None:
-    for node, parents in _walk(tree, ()):
+def _check_imports(file: File, found: list[Found], core: frozenset[str] | None) -> None:
+    for node, parents in found:
         if not isinstance(node, ast.Import | ast.ImportFrom):
             continue
         functions = [p for p in parents if isinstance(p, ast.FunctionDef | ast.AsyncFunctionDef)]
@@ -196,26 +199,28 @@ def _is_type_checking(node: ast.AST) -> bool:
     return test in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
 
 
-def _walk(
-    node: ast.AST, parents: tuple[ast.AST, ...]
-) -> Iterator[tuple[ast.AST, tuple[ast.AST, ...]]]:
+def _walk(tree: ast.AST) -> Iterator[Found]:
     """Every node with the scopes and conditions that it stands in, outermost first."""
-    scopes = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
-    inside = (*parents, node) if isinstance(node, scopes) or _is_type_checking(node) else parents
-    for child in ast.iter_child_nodes(node):
-        runs = _is_type_checking(node) and child in node.orelse
-        around = parents if runs else inside
-        yield child, around
-        yield from _walk(child, around)
+    scopes = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+    waiting: list[Found] = [(tree, ())]
+    while waiting:
+        node, parents = waiting.pop()
+        yield node, parents
+        otherwise: list[ast.stmt] = []  # what runs where the types are not checked
+        inside = (*parents, node) if isinstance(node, scopes) else parents
+        if isinstance(node, ast.If) and _is_type_checking(node):
+            inside, otherwise = (*parents, node), node.orelse
+        below = [child for child in ast.iter_child_nodes(node) if not isinstance(child, LEAVES)]
+        waiting += [(c, parents if c in otherwise else inside) for c in reversed(below)]
 
 
 # -- text that runs, and bytes that run --------------------------------------------------------
 
 
-def _check_names(file: File, tree: ast.Module) -> None:
+def _check_names(file: File, found: list[Found]) -> None:
     generator = file.path == GENERATOR
     banned = {"__import__", "eval"} if generator else {"__import__", "eval", "exec"}
-    for node, parents in _walk(tree, ()):
+    for node, parents in found:
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
             if node.id in banned:
                 file.blame(node, f"uses {node.id}")
