@@ -16,13 +16,15 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_model, save_model
+from torch._dynamo.utils import counters
 
 import ancestral.distributions as package
-from ancestral.distributions import Distribution, Law, Sequence
+from ancestral.core.errors import OptionError
+from ancestral.distributions import Distribution, Law, Sequence, Simulator
 from ancestral.distributions.closed_forms import closed_kl
-from ancestral.losses import KullbackLeibler
+from ancestral.losses import E, Function, KullbackLeibler, values
 from ancestral.testing import LAW_CHECKS, LawCase, cases_of
-from ancestral.testing.case import has_density_and_draws
+from ancestral.testing.case import has_density_and_draws, has_draws, is_law
 from ancestral.testing.objects import answer
 from tests.oracles import scipy_laws as oracles
 
@@ -183,3 +185,58 @@ def test_density_is_mapped_over_rows(case):
     x, params = law.sample(batch_n=3)[law.var[0]], law.params(())
     found = torch.func.vmap(lambda v: law.moves.log_density(v, **params))(x)
     torch.testing.assert_close(found, law.moves.log_density(x, **params), rtol=1e-12, atol=1e-12)
+
+
+FIRST = [cases_of(family)[0] for family in members()]
+DRAWS = [(case, "draw") for case in FIRST if has_draws(case)]
+DENSITIES = [(c, "density") for c in FIRST if all(f.law.has_density for f in c.build().factors)]
+
+
+def _loss(case: LawCase, what: str) -> tuple[Any, dict[str, torch.Tensor]]:
+    """The draw or the density of a law as a loss, with what it is given."""
+    law = case.build().double() if case.composite or not is_law(case) else case.law()
+    given = {k: v.double() for k, v in case.inputs(law).items()}
+    if what == "draw":
+        total = Function(lambda x: x.to(torch.float64).flatten(1).sum(-1), name="total")
+        return E(law, total(values(law.var[0]))), given
+    if has_draws(case):
+        drawn = law.sample(given, **({} if given else {"batch_n": 2}))
+        return law.log_prob(), {**given, **{v: drawn[v] for v in law.var}}
+    size = law.features_shape
+    x = torch.linspace(-0.8, 1.1, 2 * size.numel(), dtype=torch.float64)
+    return law.log_prob(), {**given, law.var[0]: x.reshape(2, *size)}
+
+
+@pytest.mark.usefixtures("compiler_is_imported")
+@pytest.mark.parametrize(("case", "what"), [*DRAWS, *DENSITIES], ids=str)
+def test_steps_are_one_graph(case, what, caplog):
+    """Under ``torch.compile(fullgraph=True)``, equal to the plain step. A law whose noise depends
+    on its parameters refuses with a typed error; a simulator seeds its program, which no graph can
+    hold: it runs as it is, and the log says so.
+    """
+    loss, given = _loss(case, what)
+    torch._dynamo.reset()
+    counters.clear()
+    function, plain, found = loss.function(compile="eager"), loss.function(), []
+    refusal = ""
+    try:
+        with torch.no_grad():
+            function(given)  # by the interpreter; this makes the step
+    except OptionError as error:
+        refusal = str(error)
+    if refusal:
+        assert what == "draw"
+        assert "drawn by rejection" in refusal
+        return
+    with torch.no_grad():
+        plain(given)
+        for step in (function, plain):
+            torch.manual_seed(0)
+            found.append(step(given))
+    assert torch.equal(*found)
+    told = [r.getMessage() for r in caplog.records if r.name == "ancestral"]
+    if case.family is Simulator:
+        assert "running without compilation" in told[0]
+        return
+    assert not told
+    assert counters["stats"]["unique_graphs"] == 1
