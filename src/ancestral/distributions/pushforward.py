@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from ancestral.bijections.base import Bijection, moved
 from ancestral.core.errors import SamplingError, ShapeError
 from ancestral.core.names import listing
+from ancestral.nn.detached import without_gradient
 
 if TYPE_CHECKING:
     from ancestral.distributions.law import Law
@@ -91,8 +91,7 @@ class Direction(nn.Module):
 
     def cut(self, *point: Tensor) -> tuple[Tensor, Tensor]:
         """The same, where no gradient reaches the parameters, though one reaches the point."""
-        fixed = {name: p.detach() for name, p in self.named_parameters()}
-        out: tuple[Tensor, Tensor] = functional_call(self, fixed, point)
+        out: tuple[Tensor, Tensor] = without_gradient(self, *point)
         return out
 
 

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from ancestral.core.errors import OptionError
 from ancestral.core.names import subscripted
 from ancestral.distributions.ema import averaged
+from ancestral.distributions.net_of_weights import NetOfWeights
 from ancestral.losses.node import Node, as_node
+from ancestral.nn.detached import Detached
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,9 +33,30 @@ class Function:
     net: Callable[..., Tensor]
     name: str = "f"
 
+    @property
+    def is_detached(self) -> bool:
+        """Whether its parameters are cut."""
+        return isinstance(self.net, Detached)
+
     def __call__(self, *args: Any) -> "Apply":
         """The function at these nodes."""
         return Apply(self, tuple(as_node(a) for a in args))
+
+    def detach(self) -> "Function":
+        r"""The function with its parameters cut, :math:`f_{\mathrm{sg}[\theta]}`, as it is at each
+        call: a gradient reaches its arguments alone. ``f(x).detach()`` cuts both.
+        """
+        if not isinstance(self.net, nn.Module):
+            raise OptionError(
+                f"{self.name}.detach(): what it calls is no nn.Module, so its weights are not "
+                f"known. Give Function(net) the module itself, or cut all, {self.name}(x).detach()."
+            )
+        if isinstance(self.net, NetOfWeights):
+            raise OptionError(
+                f"{self.name}.detach(): its weights are a variable, not parameters. Detach the law "
+                "of the weights, q.detach(), or the value."
+            )
+        return self if self.is_detached else Function(Detached(self.net), self.name)
 
     def ema(self, decay: float, name: str | None = None) -> "Function":
         r"""The function of weights averaged over training steps, :math:`f_{\theta^-}`.

@@ -94,7 +94,9 @@ def _point(node: Apply | Grad | Jvp, c: Context) -> tuple[str, list[str]]:
     """A function at a point, and the point's entries."""
     args = [write(a, c)[0] for a in node.args]
     inside = c.dialect.separator.join(args)
-    return c.dialect.form("apply", f=c.dialect.name(node.fn.name), args=inside), args
+    name = c.dialect.name(node.fn.name)
+    f = c.dialect.form("detached", name=name) if node.fn.is_detached else name
+    return c.dialect.form("apply", f=f, args=inside), args
 
 
 def _apply(node: Apply, c: Context) -> Printed:

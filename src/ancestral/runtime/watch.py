@@ -216,11 +216,11 @@ class Watch:
 
     def _support(self, run: Run, step: ir.Density, x: Tensor) -> None:
         law, found = run.program.laws[step.law], run.values[step.params]
-        axes, have = step.out.axes, step.value.axes
-        if axes[len(axes) - len(have) :] != have:
+        axes, have, counts = step.out.axes, step.value.axes, _counts(run, step)
+        if counts is not None or axes[len(axes) - len(have) :] != have:
             x = align(x, have, axes)
         params = found.aligned(step.params.axes, axes)
-        check_support(str(step.text), step.var, law, x, params, _counts(run, step))
+        check_support(str(step.text), step.var, law, x, params, counts)
 
     def _closed(self, run: Run, step: ir.Closed) -> None:
         known = []
