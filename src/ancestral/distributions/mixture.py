@@ -55,23 +55,19 @@ def pick(values: Mapping[str, tuple[Tensor, int]], chosen: Tensor) -> dict[str, 
     return found
 
 
-def picked_at(value: Any, place: Tensor, chosen: Tensor, core: int) -> Any:
+def picked_at(value: Any, row: Tensor, chosen: Tensor, core: int) -> Any:
     """A parameter of the components that are chosen, where rows have one axis.
 
     Args:
         value: Shape ``(n, K, *event)``, or ``(K, *event)`` for all rows; what has less axes is
             one for all components.
-        place: Index of each row's component among those of all rows, shape ``(n,)``.
-        chosen: Index of it among its row's, shape ``(n,)``.
+        row: The numbers of the rows, shape ``(n,)``.
+        chosen: The index of each row's component, likewise.
         core: How many axes ``(K, *event)`` are.
     """
     if not isinstance(value, Tensor) or value.dim() < core:
         return value
-    return (
-        value.index_select(0, chosen)
-        if value.dim() == core
-        else value.flatten(0, 1).index_select(0, place)
-    )
+    return value.index_select(0, chosen) if value.dim() == core else value[row, chosen]
 
 
 def _values(cls: "type[Mixture]", event: Sequence[int], like: Tensor) -> Tensor:
@@ -197,10 +193,8 @@ class Mixture(MixtureMoves):
         each = [v for v, core in own.values() if isinstance(v, Tensor) and v.dim() > core]
         if first.dim() != 2 or not all(v.shape[0] == first.shape[0] for v in each):
             return cls.family.draw(noise[""], **cls.picked(chosen, params))
-        count = first.shape[-1]
-        starts = torch.arange(0, first.shape[0] * count, count, device=first.device)
-        place = chosen + starts
-        picked = {key: picked_at(v, place, chosen, core) for key, (v, core) in own.items()}
+        row = torch.arange(first.shape[0], device=first.device)
+        picked = {key: picked_at(v, row, chosen, core) for key, (v, core) in own.items()}
         return cls.family.draw(noise[""], **picked)
 
     @classmethod
