@@ -7,7 +7,7 @@ that its stationary variance is b^2 / (1 - a^2) = s^2 / (1 - e / 4 s^2).
 import pytest
 import torch
 
-from ancestral.samplers import MALA, Langevin, Target, run
+from ancestral.samplers import MALA, Langevin, Sampler, Target, run
 
 f64 = torch.float64
 
@@ -73,3 +73,12 @@ def test_a_proposal_without_a_finite_energy_is_not_taken():
     state = sampler.init(torch.zeros(1, 1), target)
     noise = {"": torch.full((1, 1), 5.0), "accept": torch.full((1,), 1e-6)}
     assert sampler.step(state, noise, target)[0].position.item() == 0.0
+
+
+def test_a_sampler_without_its_step_is_told_so():
+    class Half(Sampler):
+        def init(self, position, target):
+            return position
+
+    with pytest.raises(TypeError, match="abstract method step"):
+        Half(steps=3)

@@ -6,6 +6,7 @@ function of the state, of base noise and of the energy. Both are pure: no chain 
 evaluation, and the same noise makes the same chains.
 """
 
+import abc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -47,7 +48,7 @@ class Target(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Sampler:
+class Sampler(abc.ABC):
     """A kind of chain. A member is one small class in one file: options, ``init``, ``step``.
 
     ``noise`` names the base noise of a step, part by part, with its kind; parts in ``per_chain``
@@ -79,6 +80,7 @@ class Sampler:
         """What :attr:`move` is given beside position, gradient and noise."""
         return {}
 
+    @abc.abstractmethod
     def init(self, position: Tensor, target: Target) -> Any:
         """The state of chains that stand somewhere, a named tuple with a ``position``.
 
@@ -86,8 +88,8 @@ class Sampler:
             position: ``(chains, *event)``.
             target: Where they go.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def step(self, state: Any, noise: Noise, target: Target) -> tuple[Any, Any]:
         """The state after one step, and a named tuple of what is worth knowing about it.
 
@@ -96,7 +98,6 @@ class Sampler:
             noise: Base noise of this step, by part.
             target: Where the chains go.
         """
-        raise NotImplementedError
 
     def noise_shapes(self, rows: tuple[int, ...], event: tuple[int, ...]) -> dict[str, Any]:
         """The shape of the noise of all steps, by part: ``(steps, *rows, *event)``."""
