@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from ancestral.cli.recall import decoder, place_data
+from ancestral.cli.recall import place_data
 from ancestral.core.errors import DataError
 from ancestral.data import ImageData
 from ancestral.evaluation.estimate import evaluation_mode
@@ -21,7 +21,7 @@ def sample_means(recipe: Recipe, n: int) -> Tensor:
     """The means of p(x|z) for n draws of z ~ p(z), shape (n, D)."""
     with evaluation_mode(recipe.generative):
         z = recipe.generative.marginalize_var(recipe.observed).sample(batch_n=n)
-        return decoder(recipe).sample_mean(z)
+        return recipe.decoder.sample_mean(z)
 
 
 def image_shape(dimension: int) -> tuple[int, int, int]:
@@ -77,7 +77,7 @@ def run_pictures(
     x = test[recipe.observed][:LATENT_ROWS]
     with evaluation_mode(recipe.generative, posterior):
         means = posterior.sample_mean({recipe.observed: x})
-        again = decoder(recipe).sample_mean({recipe.latent: means[: 2 * COLUMNS]})
+        again = recipe.decoder.sample_mean({recipe.latent: means[: 2 * COLUMNS]})
     lines = [part[first:][:COLUMNS] for first in (0, COLUMNS) for part in (x, again)]
     pictures["reconstructions.png"] = Picture(
         "Reconstructions",

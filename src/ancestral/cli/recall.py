@@ -1,19 +1,14 @@
 """A model by its recipe: on a device, or rebuilt from the folder of a run."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ancestral.cli.registry import build, check_data
 from ancestral.core.errors import CheckpointError, DeviceError
-from ancestral.distributions.joint import Joint
 from ancestral.models import Recipe
 from ancestral.report import RunConfig, read_config
-
-if TYPE_CHECKING:
-    from ancestral.distributions.base import Distribution
 
 
 def find_device(name: str) -> torch.device:
@@ -80,9 +75,3 @@ def recall(run: Path, device: torch.device) -> tuple[RunConfig, Recipe]:
     recipe.model.load(run)
     place(recipe, device, getattr(torch, config.training.dtype))
     return config, recipe
-
-
-def decoder(recipe: Recipe) -> "Distribution":
-    """The factor of the joint law that draws the observed variable: p(x|z)."""
-    factors = [f for f in recipe.generative.factors if recipe.observed in f.var]
-    return Joint(factors)

@@ -81,6 +81,11 @@ class ImageData:
     transform: Rebinarise | None = None
 
     @property
+    def train_and_validation(self) -> dict[str, Tensor]:
+        """Both parts as one, where nothing is chosen by the validation part."""
+        return {name: torch.cat([self.train[name], self.validation[name]]) for name in self.train}
+
+    @property
     def is_likelihood(self) -> bool:
         """Whether log p(x) of a Bernoulli law is a log-likelihood of this data."""
         return self.pixels != "grey"

@@ -14,5 +14,6 @@ Example:
 from ancestral.evaluation.bound import bound
 from ancestral.evaluation.estimate import Estimate
 from ancestral.evaluation.nll import log_likelihood
+from ancestral.evaluation.reproduction import Measurement, Reference, Reproduction
 
-__all__ = ["Estimate", "bound", "log_likelihood"]
+__all__ = ["Estimate", "Measurement", "Reference", "Reproduction", "bound", "log_likelihood"]

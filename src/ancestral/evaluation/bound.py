@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ancestral.core.errors import ScopeError
-from ancestral.evaluation.estimate import Estimate, evaluation_mode, rows_of
+from ancestral.evaluation.estimate import Estimate, evaluation_mode, placed, rows_of
 from ancestral.losses import Node
 
 
@@ -28,7 +28,8 @@ def bound(
     Args:
         objective: A loss that keeps rows: `elbo`, not `elbo.mean()`.
         data: {"x": (N, ...)}; other keys are ignored.
-        laws: The laws in it, which are put in evaluation mode meanwhile.
+        laws: The laws in it, which are put in evaluation mode meanwhile; each batch goes where
+            their parameters are.
         draws: Independent evaluations that are averaged, each with fresh draws.
         batch_size: Rows that are evaluated at once.
 
@@ -54,7 +55,7 @@ def bound(
     with evaluation_mode(*laws):
         for first in range(0, total, batch_size):
             rows = {name: value[first : first + batch_size] for name, value in chosen.items()}
-            count = min(batch_size, total - first)
+            count, rows = min(batch_size, total - first), placed(rows, laws)
             each = [run(rows).double().cpu() for _ in range(draws)]
             if each[0].shape != (count,):
                 raise ScopeError(

@@ -80,6 +80,12 @@ def rows_of(data: Mapping[str, Tensor], needed: list[str]) -> dict[str, Tensor]:
     return chosen
 
 
+def placed(rows: Mapping[str, Tensor], laws: tuple[nn.Module, ...]) -> dict[str, Tensor]:
+    """The rows of one batch where the laws' parameters are; as they are if there are none."""
+    place = next((p.device for law in laws for p in law.parameters()), None)
+    return {name: value if place is None else value.to(place) for name, value in rows.items()}
+
+
 @contextmanager
 def evaluation_mode(*modules: nn.Module) -> Iterator[None]:
     """Dropout and batch statistics off inside, every part as it was after."""

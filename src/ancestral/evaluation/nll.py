@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ancestral.core.errors import OptionError
 from ancestral.distributions.base import Distribution
-from ancestral.evaluation.estimate import Estimate, evaluation_mode, rows_of
+from ancestral.evaluation.estimate import Estimate, evaluation_mode, placed, rows_of
 from ancestral.losses import E, Node
 
 
@@ -86,6 +86,7 @@ def log_likelihood(
     with evaluation_mode(joint, posterior):
         for first in range(0, total, size):
             rows = {name: value[first : first + size] for name, value in chosen.items()}
+            rows = placed(rows, (joint, posterior))
             logs = [run[part](rows).double().cpu() + math.log(part) for part in parts]
             values.append(torch.stack(logs).logsumexp(0) - math.log(k))  # (rows,)
     return Estimate(torch.cat(values), "importance sampling", k)
