@@ -1,7 +1,8 @@
 """What an estimator is: how a draw is made, and the term that gives its gradient."""
 
+import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -14,8 +15,8 @@ class Estimator:
 
     ``how`` says how a draw is made: ``path`` (a differentiable function of the parameters),
     ``cut`` (its gradient is cut, and :meth:`surrogate` gives it back), ``table`` (every value
-    stands once, weighted by its probability) or ``through`` (a discrete value with the gradient
-    of its relaxation, which is biased).
+    stands once, weighted by its probability), ``through`` (a discrete value with the gradient
+    of its relaxation, which is biased) or ``relaxed`` (the relaxation in its place, biased, too).
     """
 
     how: ClassVar[str] = "path"
@@ -41,3 +42,13 @@ class Estimator:
             axis: The dimension of ``f`` that counts draws, or ``None`` for a single one.
         """
         return f
+
+
+def check_temperature(estimator: Any) -> None:
+    """Raise if the temperature of a relaxation is no positive number."""
+    found = estimator.temperature
+    number = isinstance(found, (int, float)) and not isinstance(found, bool)
+    if not number or not 0 < found < math.inf:
+        raise OptionError(
+            f"{type(estimator).__name__}(temperature={found!r}): give a positive number, e.g. 0.5."
+        )

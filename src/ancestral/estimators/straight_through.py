@@ -9,12 +9,10 @@ Source: Jang, Gu and Poole, Categorical Reparameterization with Gumbel-Softmax (
 Bengio, Leonard and Courville (2013), arXiv:1308.3432.
 """
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ancestral.core.errors import OptionError
-from ancestral.estimators.base import Estimator
+from ancestral.estimators.base import Estimator, check_temperature
 
 
 @dataclass(frozen=True)
@@ -47,8 +45,4 @@ class StraightThrough(Estimator):
         object.__setattr__(self, "temperature", temperature)
         object.__setattr__(self, "draws", draws)
         self.__post_init__()
-        number = isinstance(temperature, (int, float)) and not isinstance(temperature, bool)
-        if not number or not 0 < temperature < math.inf:
-            raise OptionError(
-                f"StraightThrough(temperature={temperature!r}): give a positive number, e.g. 0.5."
-            )
+        check_temperature(self)

@@ -39,10 +39,10 @@ def choice(node: Expectation, factor: Factor, scope: Scope) -> Estimator:
             f"Enumerate() for {loss_text.text(node)}: the values of a {law.distribution_name} "
             "cannot be enumerated. Use Score(...), or Pathwise() where the law allows it."
         )
-    if chosen.how == "through" and not hasattr(law.moves, "relaxed"):
+    if chosen.how in ("through", "relaxed") and not hasattr(law.moves, "relaxed"):
         raise OptionError(
-            f"StraightThrough() for {loss_text.text(node)}: a {law.distribution_name} has no "
-            "relaxation. It is for Bernoulli and one-hot Categorical laws; use "
+            f"{type(chosen).__name__}() for {loss_text.text(node)}: a {law.distribution_name} has "
+            "no relaxation. It is for Bernoulli and one-hot Categorical laws; use "
             f"{'Pathwise()' if law.moves.reparametrised else 'Score(LeaveOneOut(), draws=4)'}."
         )
     if chosen.how == "points":

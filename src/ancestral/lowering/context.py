@@ -19,6 +19,7 @@ from ancestral.printing import law as law_text
 from ancestral.printing import loss as loss_text
 from ancestral.printing.dialect import TEXT
 from ancestral.program import instructions as ir
+from ancestral.program.relaxed import Relaxed, RelaxedDensity
 
 
 @dataclass(frozen=True)
@@ -170,14 +171,22 @@ class Lowering:
         if factor.law.pushforward is not None:
             value, log_det = flows.pulled_back(self, factor, value, tuple(context), scope)
         slot, text = self.build.law_slot(base.law), self.label(base, scope)
+        make = RelaxedDensity if self.is_relaxed(value) else ir.Density
         log_p = self.build.emit(
             ("density", slot, value, params, counts),
             "log " + base.law.name,
             union(value.axes, params.axes),
-            lambda out: ir.Density(out, slot, value, params, base.var[0], text, counts),
+            lambda out: make(out, slot, value, params, base.var[0], text, counts),
         )
         log_p = self.build.register(Sum({log_p: 1.0}).plus(log_det))
         return log_p if move is None else move(log_p)
+
+    def is_relaxed(self, value: ir.Register) -> bool:
+        """Whether a value is a discrete draw with its jumps smoothed."""
+        step = self.build.made[value]
+        while isinstance(step, (ir.Cut, ir.Again)):
+            step = self.build.made[step.arg]
+        return isinstance(step, Relaxed)
 
     # -- rows seen along another axis ---------------------------------------------------------
     def again(self, arg: ir.Register, old: Axis, new: Axis, part: int = 0) -> ir.Register:

@@ -24,6 +24,7 @@ from ancestral.lowering.estimate import Drawn, density, estimate
 from ancestral.lowering.rows import Rows, keeps_rows, row_axis
 from ancestral.printing import loss as loss_text
 from ancestral.program import instructions as ir
+from ancestral.program.relaxed import Relaxed
 
 
 def log_prob(lw: Lowering, node: LogProb, scope: Scope) -> Sum:
@@ -246,7 +247,7 @@ def _key(
     """What makes two draws draws of one law: law, names, conditions, axes, way of drawing."""
     how = chosen.how if factor.law.moves.reparametrised else "cut"
     how = "table" if chosen.how == "table" else how
-    how = repr(chosen) if chosen.how == "through" else how
+    how = repr(chosen) if chosen.how in ("through", "relaxed") else how
     return (law_key(factor.law), factor.var, params, factor.copies, how, row)
 
 
@@ -291,7 +292,9 @@ def _one_draw(
     base = base_of(factor)
     slot = lw.build.law_slot(base.law)
     noise = lw.ledger.name(var, record).replace(var, base.var[0], 1)
-    path = chosen.how == "through" or (chosen.how == "path" and law.moves.reparametrised)
+    smooth = chosen.how in ("through", "relaxed")
+    path = smooth or (chosen.how == "path" and law.moves.reparametrised)
+    make = Relaxed if chosen.how == "relaxed" else ir.Draw
     through = getattr(chosen, "temperature", None)
     behind = lw.build.flow[params]
     for r in context:
@@ -303,7 +306,7 @@ def _one_draw(
         ("draw", record.index),
         noise,
         union(params.axes, own, *(r.axes for r in context)),
-        lambda out: ir.Draw(
+        lambda out: make(
             out, slot, params, noise, base.var[0], not path, lw.label(base, scope), through
         ),
         flow,

@@ -9,6 +9,7 @@ from ancestral.distributions.base import prob_text
 from ancestral.printing.dialect import number, printable
 from ancestral.program import chains, copies, loops
 from ancestral.program import instructions as ir
+from ancestral.program.relaxed import Relaxed, RelaxedDensity
 
 NAMED = (  # steps whose results have names of their own
     ir.Input, ir.Draw, ir.Pick, ir.Table, chains.State, chains.Start, chains.Choose, chains.Recall,
@@ -153,6 +154,8 @@ def _draw(step: ir.Draw, names: Names) -> str:
     law = names.law(step.params, [step.var])
     if step.through is not None:
         told = number(step.through)
+        if isinstance(step, Relaxed):
+            return f"{law}, relaxed at temperature {told} (biased)"
         return f"{law}, gradient of its relaxation at temperature {told} (biased)"
     return law + (", gradient cut" if step.cut else "")
 
@@ -211,8 +214,10 @@ LINES: dict[type, Callable[[Any, Names], str]] = {
     ir.Params: lambda s, n: f"parameters of {n.law(s.out, s.var)}",
     ir.Pick: lambda s, n: f"{s.key} of {n[s.params]}",
     ir.Draw: _draw,
+    Relaxed: _draw,
     ir.Table: lambda s, n: f"every value under {n.law(s.params, [s.out.name])}",
     ir.Density: lambda s, n: f"log {n.law(s.params, [n.short(s.value)])}",
+    RelaxedDensity: lambda s, n: f"log {n.law(s.params, [n.short(s.value)])}",
     ir.Closed: _divergence,
     ir.Call: lambda s, n: f"{s.text}",
     ir.Transform: _transform,

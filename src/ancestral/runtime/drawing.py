@@ -7,6 +7,7 @@ from typing import Any
 from ancestral.core.axes import union
 from ancestral.distributions.noise import kinds, named, own_noise, together
 from ancestral.program import instructions as ir
+from ancestral.program.relaxed import Relaxed
 from ancestral.runtime.operands import Code, Known, Operand
 from ancestral.runtime.source import NoiseOf
 from ancestral.runtime.writer import Writer, literal
@@ -19,6 +20,10 @@ def text_of_draw(w: Writer, step: ir.Draw) -> None:
     parts = kinds(law.moves) or {"": str(law.noise)}
     noise = {part: _noise(w, step, law, part, kind, params) for part, kind in parts.items()}
     given = together(noise) if len(noise) == 1 else Known(noise)
+    if isinstance(step, Relaxed):
+        text = w.inlined(law.moves.relaxed, [given, Known(step.through)], params)
+        w.put(step.out, "z", text)
+        return
     text = w.inlined(law.moves.draw, [given], params)
     if step.through is not None:
         soft = w.inlined(law.moves.relaxed, [given, Known(step.through)], params)

@@ -18,6 +18,7 @@ from ancestral.core.axes import Axes
 from ancestral.core.slope import slope
 from ancestral.distributions.network import Parts
 from ancestral.program import instructions as ir
+from ancestral.program.relaxed import Relaxed, RelaxedDensity
 from ancestral.runtime import chains, copies
 from ancestral.runtime.derivatives import push
 from ancestral.runtime.drawing import text_of_draw
@@ -359,8 +360,10 @@ RULES: dict[type, Callable[[Writer, Any], None]] = {
     ir.Params: _params,
     ir.Pick: _pick,
     ir.Draw: text_of_draw,
+    Relaxed: text_of_draw,
     ir.Table: _table,
     ir.Density: _density,
+    RelaxedDensity: _density,
     ir.Closed: _closed,
     ir.Call: _call,
     ir.Transform: text_of_transform,

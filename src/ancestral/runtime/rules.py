@@ -17,6 +17,7 @@ from ancestral.distributions.net_of_weights import places_of_weights
 from ancestral.distributions.network import check_rows, failed
 from ancestral.program import instructions as ir
 from ancestral.program import loops
+from ancestral.program.relaxed import Relaxed, RelaxedDensity
 from ancestral.runtime import chains, copies
 from ancestral.runtime.batch import folded, sizes_of, unfolded
 from ancestral.runtime.derivatives import push
@@ -144,7 +145,7 @@ def _draw(step: ir.Draw, run: Run) -> Tensor:
     value: Tensor = law.moves.draw(noise, **params)
     if step.through is not None:
         soft = law.moves.relaxed(noise, step.through, **params)
-        return value.detach() + (soft - soft.detach())
+        return soft if isinstance(step, Relaxed) else value.detach() + (soft - soft.detach())
     return value.detach() if step.cut else value
 
 
@@ -364,8 +365,10 @@ RULES: dict[type, Callable[[Any, Run], Any]] = {
     ir.Params: _params,
     ir.Pick: _pick,
     ir.Draw: _draw,
+    Relaxed: _draw,
     ir.Table: _table,
     ir.Density: _density,
+    RelaxedDensity: _density,
     ir.Closed: _closed,
     ir.Call: _call,
     ir.Transform: transform,

@@ -21,6 +21,7 @@ from ancestral.distributions.layout import spanned
 from ancestral.distributions.support import check_support, first, worst
 from ancestral.program import instructions as ir
 from ancestral.program import loops
+from ancestral.program.relaxed import RelaxedDensity
 from ancestral.runtime.run import ParamSet, Run
 
 
@@ -216,11 +217,22 @@ class Watch:
 
     def _support(self, run: Run, step: ir.Density, x: Tensor) -> None:
         law, found = run.program.laws[step.law], run.values[step.params]
+        relaxed = isinstance(step, RelaxedDensity)
+        if relaxed and hasattr(law.moves, "relaxed"):  # linear between its values
+            return
         axes, have, counts = step.out.axes, step.value.axes, _counts(run, step)
         if counts is not None or axes[len(axes) - len(have) :] != have:
             x = align(x, have, axes)
         params = found.aligned(step.params.axes, axes)
-        check_support(str(step.text), step.var, law, x, params, counts)
+        try:
+            check_support(str(step.text), step.var, law, x, params, counts)
+        except SupportError as error:
+            if not relaxed:
+                raise
+            raise SupportError(
+                f"{error} The plan puts relaxed values in the place of {step.var}, between which a "
+                f"{law.distribution_name} has no density; use Score(LeaveOneOut(), draws=4)."
+            ) from None
 
     def _closed(self, run: Run, step: ir.Closed) -> None:
         known = []
