@@ -32,13 +32,21 @@ TESTS = {
     "bijections": ["tests/contracts/test_bijections.py"],
     "lowering": [
         "tests/lowering",
+        "tests/contracts/test_estimators.py",
+        "tests/estimators",
         "tests/sentences",
         "tests/models",
         "tests/errors",
         "tests/expressions",
         "tests/distributions",
     ],
-    "objectives": ["tests/objectives", "tests/sentences", "tests/models", "tests/zoo"],
+    "objectives": [
+        "tests/objectives",
+        "tests/estimators",
+        "tests/sentences",
+        "tests/models",
+        "tests/zoo",
+    ],
 }
 
 
