@@ -2,6 +2,7 @@
 
 from ancestral.distributions.autoregressive_normal import AutoregressiveNormal
 from ancestral.distributions.base import Distribution
+from ancestral.distributions.bayesian_net import BayesianNet
 from ancestral.distributions.bernoulli import Bernoulli
 from ancestral.distributions.beta import Beta
 from ancestral.distributions.binomial import Binomial
@@ -37,6 +38,7 @@ from ancestral.distributions.logistic import Logistic
 from ancestral.distributions.low_rank_normal import LowRankMultivariateNormal
 from ancestral.distributions.matrix_normal import MatrixNormal
 from ancestral.distributions.mean_field import MeanField
+from ancestral.distributions.meta_net import MetaBayesianNet, meta_bayesian_net
 from ancestral.distributions.mixture import (
     BernoulliMixture,
     DiscretizedLogisticMixture,
@@ -50,6 +52,7 @@ from ancestral.distributions.mixture_of_experts import MixtureOfNormal
 from ancestral.distributions.multinomial import Multinomial
 from ancestral.distributions.multivariate_normal import MultivariateNormal
 from ancestral.distributions.negative_binomial import NegativeBinomial
+from ancestral.distributions.net_node import StochasticTensor
 from ancestral.distributions.normal import Normal
 from ancestral.distributions.normalizing_flow import NormalizingFlow, TransformedDistribution
 from ancestral.distributions.ordered_logistic import OrderedLogistic
@@ -81,6 +84,7 @@ from ancestral.distributions.zero_inflated import (
 
 __all__ = [
     "AutoregressiveNormal",
+    "BayesianNet",
     "Bernoulli",
     "BernoulliMixture",
     "Beta",
@@ -124,6 +128,7 @@ __all__ = [
     "MatrixNormal",
     "Mixture",
     "MeanField",
+    "MetaBayesianNet",
     "MixtureModel",
     "MixtureOfNormal",
     "Multinomial",
@@ -143,6 +148,7 @@ __all__ = [
     "RelaxedCategorical",
     "Sequence",
     "Simulator",
+    "StochasticTensor",
     "StudentT",
     "Take",
     "TransformedDistribution",
@@ -156,5 +162,6 @@ __all__ = [
     "ZeroInflated",
     "ZeroInflatedNegativeBinomial",
     "ZeroInflatedPoisson",
+    "meta_bayesian_net",
     "weights",
 ]
