@@ -3,6 +3,7 @@
 import ast
 import inspect
 import math
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -90,10 +91,9 @@ def test_what_it_leaves(module, monkeypatch):
 
 def test_a_measurement_is_reached_where_it_says():
     reference = Reference(1.0, "by hand", "exact")
-    around = Measurement("slope", 1.2, "", "mean", reference, at_most=1.1, at_least=0.9)
-    assert around.reached_by(1.0)
-    assert not around.reached_by(1.2)
-    assert not around.reached_by(0.8)
-    assert not around.reached_by(math.nan)
+    around = Measurement("slope", 1.0, "", "mean", reference, at_most=1.1, at_least=0.9)
+    assert around.missed_by == 0.0
+    for value, gap in ((1.2, 0.1), (0.7, 0.2), (math.nan, math.inf), (-math.inf, math.inf)):
+        assert replace(around, value=value).missed_by == pytest.approx(gap)
     with pytest.raises(OptionError, match="say when it is reached"):
         Measurement("slope", 1.2, "", "mean", reference)

@@ -1,4 +1,4 @@
-"""The command line: ``ancestral train vae``, ``show``, ``sample``, ``evaluate``, ``zoo``.
+"""The command line: ``ancestral train vae``, ``show``, ``reproduce``, ...
 
 Torch is imported inside the commands, so that ``ancestral --help`` answers at once.
 """

@@ -154,6 +154,54 @@ def evaluate(
 
 
 @app.command()
+def reproduce(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(help="Models of the zoo, for instance vae cvae.", show_default=False),
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="All that can be reproduced.")] = False,
+    seeds: Annotated[int, typer.Option(help="How many seeds.", min=1, max=1000)] = 3,
+    first: Annotated[int, typer.Option(help="The first of them.", min=0, max=2**31)] = 0,
+    data_dir: DataDir = None,
+    device: Device = "cpu",
+    out: Annotated[
+        Path,
+        typer.Option(help="Folder of the records; the table is written beside it."),
+    ] = Path("docs/zoo"),
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Run again what ran with another package.")
+    ] = False,
+    table: Annotated[
+        bool, typer.Option("--table", help="Write the table, train nothing.")
+    ] = False,
+    gallery: Annotated[
+        bool, typer.Option("--gallery", help="Put all pictures on one sheet, gallery.png.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Reproduce the numbers of the zoo over seeds; finished seeds are kept."""
+    with user_errors(debug):
+        from ancestral.cli.reproduce import Options, reproduce_run
+
+        reproduce_run(
+            Options(
+                models=tuple(models or ()),
+                every=every,
+                seeds=seeds,
+                first=first,
+                data_dir=data_dir,
+                device=device,
+                out=out,
+                fresh=fresh,
+                table=table,
+                gallery=gallery,
+                quiet=quiet,
+            )
+        )
+
+
+@app.command()
 def zoo() -> None:
     """List the models that can be trained."""
     with user_errors(debug=False):

@@ -65,6 +65,21 @@ def zoo_summaries() -> dict[str, str]:
     return {name: (text or "").partition("\n")[0] for name, text in documents.items()}
 
 
+def reproducing() -> list[str]:
+    """The models whose files have a function ``reproduce``, read without importing them.
+
+    Example:
+        >>> "vae" in reproducing()
+        True
+    """
+    trees = {n: ast.parse((ZOO / f"{n}.py").read_text(encoding="utf-8")) for n in zoo_names()}
+    return [
+        name
+        for name, tree in trees.items()
+        if any(isinstance(f, ast.FunctionDef) and f.name == "reproduce" for f in tree.body)
+    ]
+
+
 def check_model(name: str) -> str:
     """The name, if the zoo has a file of it.
 

@@ -103,11 +103,12 @@ class Measurement:
             **{"unit": "nats", **others},
         )
 
-    def reached_by(self, mean: float) -> bool:
-        """Whether a mean over seeds is where it should be; never where it is not finite."""
-        low = -math.inf if self.at_least is None else self.at_least
-        high = math.inf if self.at_most is None else self.at_most
-        return math.isfinite(mean) and low <= mean <= high
+    @property
+    def missed_by(self) -> float:
+        """How far the value is from where it should be; 0 where it is there, inf if it is nan."""
+        above = -math.inf if self.at_most is None else self.value - self.at_most
+        below = -math.inf if self.at_least is None else self.at_least - self.value
+        return max(0.0, above, below) if math.isfinite(self.value) else math.inf
 
     def __str__(self) -> str:
         error = "" if self.standard_error is None else f" ± {self.standard_error:.2g}"
