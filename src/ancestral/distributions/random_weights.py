@@ -47,7 +47,7 @@ class Weights:
 
     @property
     def size(self) -> int:
-        """How many weights there are, |w|."""
+        """How many weights there are, ``|w|``."""
         return self.apply.size
 
     @property
