@@ -9,7 +9,9 @@ Source: Gretton et al., A kernel two-sample test (2012), lemma 6; as the regular
 autoencoder: Zhao et al., InfoVAE (2019).
 """
 
-from collections.abc import Callable
+import functools
+import operator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ancestral.core.errors import OptionError, VariableError, did_you_mean
@@ -61,7 +63,10 @@ KERNELS: dict[str, Callable[[float], Kernel]] = {
 
 
 def MMD(
-    p: Distribution, r: Distribution, kernel: str | Kernel = "gaussian", bandwidth: float = 1.0
+    p: Distribution,
+    r: Distribution,
+    kernel: str | Kernel = "gaussian",
+    bandwidth: float | Sequence[float] = 1.0,
 ) -> Node:
     """The squared maximum mean discrepancy of two laws that can be drawn from; one number.
 
@@ -72,11 +77,12 @@ def MMD(
         p: A law of one variable, without free conditions.
         r: Another, of a variable of the same event shape, which may have the same name.
         kernel: ``"gaussian"``, ``"inverse_multiquadric"``, or a function of two values.
-        bandwidth: Of a kernel given by name.
+        bandwidth: Of a kernel given by name; of several the kernels are added, so that laws are
+            compared at several scales.
 
     Raises:
         VariableError: If a law is of several variables, or has conditions.
-        OptionError: If there is no such kernel.
+        OptionError: If there is no such kernel, or no such bandwidth.
 
     Example:
         >>> from ancestral.distributions import Normal
@@ -91,13 +97,18 @@ def MMD(
     return discrepancy(p, r, k, "MMD")
 
 
-def kernel_of(kernel: str | Kernel, bandwidth: float) -> Kernel:
-    """A kernel by its name, or as it is given."""
+def kernel_of(kernel: str | Kernel, bandwidth: float | Sequence[float]) -> Kernel:
+    """A kernel by its name, or as it is given; of several bandwidths, the sum."""
     if callable(kernel):
         return kernel
     if kernel not in KERNELS:
         raise OptionError(f"no kernel {kernel!r}; {did_you_mean(str(kernel), KERNELS)}")
-    return KERNELS[kernel](bandwidth)
+    if not isinstance(bandwidth, (list, tuple)):
+        bandwidth = [bandwidth]  # type: ignore[list-item] # what is no number is refused below
+    if not bandwidth:
+        raise OptionError("bandwidth=() of a kernel: give at least one positive number.")
+    parts = [KERNELS[kernel](h) for h in bandwidth]
+    return lambda x, y: functools.reduce(operator.add, (k(x, y) for k in parts))
 
 
 def discrepancy(p: Distribution, r: Distribution, k: Kernel, what: str) -> Node:
