@@ -11,6 +11,7 @@ from ancestral.estimators.base import Estimator
 from ancestral.lowering import particles, sequence
 from ancestral.lowering.build import Flow, Sum
 from ancestral.lowering.context import Lowering, Scope
+from ancestral.lowering.eliminate import Table, expected
 from ancestral.program import instructions as ir
 
 
@@ -48,30 +49,30 @@ def density(
 
 
 def estimate(
-    lw: Lowering, body: ir.Register, drawn: list[Drawn], scope: Scope, mixed: Axis | None = None
-) -> ir.Register:
+    lw: Lowering, inner: Sum, drawn: list[Drawn], scope: Scope, mixed: Axis | None = None
+) -> Sum:
     """The integrand with its score terms, and summed over its tables.
 
     Where it reads draws of all rows in each, these are ``mixed``: their joint density counts.
     """
-    inner: Mapping[str, Sum] = {
+    values: Mapping[str, Sum] = {
         **scope.values,
         **{d.factor.var[0]: Sum({d.value: 1.0}) for d in drawn},
     }
-    scope = replace(scope, values=inner)
+    scope = replace(scope, values=values)
+    tables: list[Table] = []  # drawn after all that is still to come
     for d in reversed(drawn):
         if d.estimator is None or d.estimator.over_copies:
             continue
-        if d.estimator.how == "table":
-            if d.axis not in body.axes:
-                continue  # the probabilities sum to one
-            log_q = density(lw, d.factor, scope)
-            weight = lw.build.elementwise("exp", (log_q,))
-            body = lw.build.reduce("sum", d.axis, lw.build.elementwise("mul", (weight, body)))
+        if d.estimator.how == "table" and d.axis is not None:
+            tables.insert(0, Table(d.axis, partial(density, lw, d.factor, scope)))
             continue
-        mine = [c for c in lw.build.flow[body].cuts if c.draw == d.noise]
-        if not mine:
+        behind = [*inner.terms, *(t.log_q() for t in tables)]
+        if not any(c.draw == d.noise for r in behind for c in lw.build.flow[r].cuts):
             continue  # the integrand does not depend on the draw
+        inner, tables = expected(lw, inner, tables), []
+        body = lw.build.register(inner)
+        mine = [c for c in lw.build.flow[body].cuts if c.draw == d.noise]
         axis = d.axis if d.axis is not None else _own_rows(drawn, d, body, mixed)
         log_q = _joint_density(lw, drawn, d, scope)
         for extra in log_q.axes:
@@ -87,7 +88,8 @@ def estimate(
                 frozenset(c for c in lw.build.flow[body].cuts if c not in mine),
             ),
         )
-    return body
+        inner = Sum({body: 1.0})
+    return expected(lw, inner, tables)
 
 
 def _own_rows(drawn: list[Drawn], d: Drawn, body: ir.Register, mixed: Axis | None) -> Axis | None:

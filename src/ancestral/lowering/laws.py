@@ -94,9 +94,12 @@ def expectation(lw: Lowering, node: Expectation, scope: Scope) -> Sum:
     if not averaged & set(inner.axes) and all(d.estimator is None for d in drawn):
         return inner  # a sum in an expectation meets the terms beside it
     mixed = row if depth(node.body) else None  # a row of the body reads draws of all rows
-    body = estimate(lw, lw.build.register(inner), drawn, replace(inside, path=()), mixed)
+    inner = estimate(lw, inner, drawn, replace(inside, path=()), mixed)
+    if not averaged & set(inner.axes):  # tables are summed already; weights may have brought axes
+        return inner
+    body = lw.build.register(inner)
     for axis in dict.fromkeys(means):
-        if axis in body.axes:  # a table is summed already; its weights may have brought axes
+        if axis in body.axes:
             body = lw.build.reduce("mean", axis, body)
     return Sum({rows.average(body): 1.0})
 
