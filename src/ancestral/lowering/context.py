@@ -183,9 +183,9 @@ class Lowering:
 
     def is_relaxed(self, value: ir.Register) -> bool:
         """Whether a value is a discrete draw with its jumps smoothed."""
-        step = self.build.made[value]
+        step = self.build.made.get(value)  # a carried value is made by no step
         while isinstance(step, (ir.Cut, ir.Again)):
-            step = self.build.made[step.arg]
+            step = self.build.made.get(step.arg)
         return isinstance(step, Relaxed)
 
     # -- rows seen along another axis ---------------------------------------------------------
