@@ -29,6 +29,7 @@ from ancestral.distributions.half_normal import HalfNormal
 from ancestral.distributions.implicit_law import Implicit
 from ancestral.distributions.inverse_gamma import InverseGamma
 from ancestral.distributions.joint import Joint
+from ancestral.distributions.joint_density import JointDensity
 from ancestral.distributions.kumaraswamy import Kumaraswamy
 from ancestral.distributions.laplace import Laplace
 from ancestral.distributions.law import Law
@@ -117,6 +118,7 @@ __all__ = [
     "Implicit",
     "InverseGamma",
     "Joint",
+    "JointDensity",
     "Kumaraswamy",
     "LKJCholesky",
     "Laplace",

@@ -9,7 +9,7 @@ again and again, for other observations and with the weights as they are then, i
 Source: Shi et al., ZhuSuan: A library for Bayesian deep learning (2017), section 3.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -39,11 +39,13 @@ from ancestral.distributions.net_node import (
 
 @dataclass(eq=False)
 class Build:
-    """What a builder runs with: observations, and the node at which its run may end."""
+    """What a builder runs with: observations, the node at which its run ends, and what looks at
+    each node and says what its value is.
+    """
 
     observed: Mapping[str, Any] = field(default_factory=dict)
     until: str | None = None
-    nets: "list[BayesianNet]" = field(default_factory=list)
+    visit: Callable[[str, Any, Tensor | None], Tensor] | None = None
 
 
 class Reached(Exception):
@@ -85,8 +87,6 @@ class BayesianNet(Families):
         self._nodes: dict[str, StochasticTensor | Tensor] = {}
         self._log_joint: Tensor | None = None
         self._override: Any = None
-        if self._build is not None:
-            self._build.nets.append(self)
 
     # -- nodes ----------------------------------------------------------------------------------
     @property
@@ -141,7 +141,7 @@ class BayesianNet(Families):
         own = {k: v for k, v in options.items() if k != "n_samples"}
         values = {k: plain(v) for k, v in params.items()}
         law = blank(family, tuple(how.items()))
-        dist = NodeLaw(name, law, values, **own)  # type: ignore[arg-type]
+        dist = NodeLaw(name, law, values, options=how, **own)  # type: ignore[arg-type]
         return self._added(name, dist, options.get("n_samples"))
 
     def _check_new(self, name: str) -> None:
@@ -160,6 +160,8 @@ class BayesianNet(Families):
                 f"node {name}: what is observed must be a tensor, got {type(seen).__name__}; wrap "
                 "it in torch.as_tensor(...)."
             )
+        if self._build is not None and self._build.visit is not None:
+            seen, n_samples = self._build.visit(name, dist, seen), None
         node = StochasticTensor(self, name, dist, seen, n_samples)
         self._nodes[name] = node
         self._log_joint = None

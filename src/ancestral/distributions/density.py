@@ -95,7 +95,7 @@ def _by_function(factor: "Factor", values: Mapping[str, Tensor]) -> Tensor:
     assert net is not None
     shape = factor.law.declared_shape
     rows = x.shape[: 1 if shape is None else x.dim() - len(shape)]
-    given = (values[c] for c in factor.cond_var)
+    given = (values[c] for c in (*factor.var[1:], *factor.cond_var))
     wide = [v.expand(*rows, *v.shape[1:]).reshape(-1, *v.shape[1:]) for v in given]
     return net(x.reshape(-1, *x.shape[len(rows) :]), *wide).reshape(rows)
 

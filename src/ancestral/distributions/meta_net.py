@@ -6,14 +6,16 @@ arguments and runs nothing; :meth:`MetaBayesianNet.observe` runs it.
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ancestral.core.errors import OptionError, VariableError, did_you_mean
 from ancestral.core.names import listing
+from ancestral.distributions.base import Distribution
 from ancestral.distributions.bayesian_net import BUILD, BayesianNet, Build, Reached
+from ancestral.distributions.net_law import Trace, law_of, refuse_unknown
 from ancestral.distributions.net_node import StochasticTensor
 
 Builder = Callable[..., BayesianNet]
@@ -97,6 +99,61 @@ class MetaBayesianNet:
             f"{self.name}: at these values there is no node {name!r}. Nodes that stand in a law "
             "are added whatever the values are."
         )
+
+    def trace(self, observed: Mapping[str, Any]) -> Trace:
+        """The nodes of one run, with their parents."""
+        refuse_unknown(self, observed)
+        trace = Trace()
+        values = {k: trace.mark(k, v) if isinstance(v, Tensor) else v for k, v in observed.items()}
+        self._run(Build(self._of_nodes(values), visit=trace.visit), values)
+        return trace
+
+    def law(
+        self,
+        given: Mapping[str, Any] | None = None,
+        *,
+        modules: Iterable[nn.Module] = (),
+        name: str = "p",
+    ) -> Distribution:
+        """The model as a distribution over its nodes: it stands in any loss.
+
+        It is the product of its nodes, each a law of its family whose network is the builder, run
+        up to that node: every evaluation of a loss runs it once for each node. In a loss values
+        have one axis of rows in front, that of the draws and copies folded into it: builders
+        take the number of rows from their arguments or parents. How many draws there are and how
+        their gradient is found (``n_samples``, ``is_reparameterized``, ``use_path_derivative``) is
+        the loss's affair. With an override :attr:`log_joint` it is one log density of all nodes,
+        with one number per row.
+
+        Args:
+            given: An example of the arguments that are conditions, one row or more; of nodes, too,
+                where they are to have another shape or type than a draw.
+            modules: The modules that the builder calls and is not given as arguments, so that
+                their weights are parameters of the law.
+            name: How it prints.
+
+        Raises:
+            VariableError: If the example lacks an argument.
+            GradientError: If a node depends on weights that no module has.
+            ShapeError: If a node has more axes than rows and its event.
+
+        Example:
+            >>> import torch
+            >>> from ancestral.distributions import Normal
+            >>> from ancestral.losses import E
+            >>> decoder = nn.Linear(2, 3)
+            >>> @meta_bayesian_net()
+            ... def model(decoder):
+            ...     bn = BayesianNet()
+            ...     z = bn.normal("z", torch.zeros(2), std=1.0, group_ndims=1)
+            ...     bn.bernoulli("x", decoder(z), group_ndims=1)
+            ...     return bn
+            >>> p = model(decoder).law()
+            >>> q = Normal(var=["z"], cond_var=["x"], name="q", net=nn.Linear(3, 4))
+            >>> print(E(q, p.log_prob() - q.log_prob()))
+            E_{q(z|x)}[log p(x,z) - log q(z|x)]
+        """
+        return law_of(self, given, modules, name)
 
     def _of_nodes(self, observed: Mapping[str, Any]) -> dict[str, Any]:
         return {k: v for k, v in observed.items() if k not in self.arguments}

@@ -53,6 +53,7 @@ class NodeLaw:
         group_ndims: How many last batch axes are one event.
         is_reparameterized: Whether a draw keeps its gradient, where the family allows it.
         use_path_derivative: Whether the parameters are cut inside the log density.
+        options: What a law of the family is made with; ``None`` if the law was given.
     """
 
     name: str
@@ -61,6 +62,7 @@ class NodeLaw:
     group_ndims: int = 0
     is_reparameterized: bool = True
     use_path_derivative: bool = False
+    options: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         """Raise if numbers are outside their domains, or shapes do not fit one another."""
@@ -99,6 +101,11 @@ class NodeLaw:
         """The shape of one draw."""
         shape: Shape = self.law.moves.value_shape(self.span)
         return shape
+
+    @property
+    def event_ndims(self) -> int:
+        """How many last axes of a value are one event."""
+        return self.law.moves.value_dims + self.group_ndims
 
     @property
     def is_path(self) -> bool:
@@ -154,6 +161,11 @@ class WholeLaw:
     is_reparameterized: bool = True
 
     @property
+    def event_ndims(self) -> int:
+        """How many last axes of a value are one event."""
+        return len(self.law.features_shape)
+
+    @property
     def is_path(self) -> bool:
         """Whether a draw keeps its gradient."""
         return self.is_reparameterized and self.law.has_reparam
@@ -167,7 +179,7 @@ class WholeLaw:
 
     def log_prob(self, x: Tensor) -> Tensor:
         """The log density of events, whatever axes are in front of them."""
-        event = len(self.law.features_shape)
+        event = self.event_ndims
         lead, shape = x.shape[: x.dim() - event], x.shape[x.dim() - event :]
         out = log_prob(
             self.law,
