@@ -1,7 +1,9 @@
 """Plug-in estimates: a non-linear function of a Monte Carlo expectation, whose mean is biased.
 
-A whole power is that many factors, each with a draw of its own, so it is none of them. What was
-rewritten is looked at: the logarithm of a density or of an exponential has become linear.
+So is a mean over K copies by self-normalised weights, as one under the law that they weigh for: K
+stands in its formula, so that it is meant, and marked. A whole power is that many factors, each
+with a draw of its own, so it is none of them. What was rewritten is looked at: the logarithm of a
+density or of an exponential has become linear.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,6 +14,7 @@ from ancestral.losses.apply import Apply, Grad, Jvp, Norm
 from ancestral.losses.chain import LogMeanExp
 from ancestral.losses.node import Clamp, Div, Extremum, Node, Planned, Pow, Unary
 from ancestral.losses.prob import Expectation
+from ancestral.lowering.rewrite import is_self_normalised
 from ancestral.printing import loss as loss_text
 
 Choices = Mapping[int, Any]  # the identity of a law, and its estimator
@@ -36,7 +39,11 @@ def warn_plug_in(tree: Node) -> None:
 
 
 def is_plug_in(node: Node, choices: Choices) -> bool:
-    """Whether a node is a non-linear function of a Monte Carlo expectation, meant or not."""
+    """Whether a node is a non-linear function of a Monte Carlo expectation, meant or not; or of
+    one over copies.
+    """
+    if is_self_normalised(node):
+        return True
     return any(True for child in _curved(node) for _ in _monte_carlo(child, choices, meant=True))
 
 
