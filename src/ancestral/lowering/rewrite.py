@@ -156,7 +156,9 @@ def _same(one: object, other: object) -> bool:
 
 def is_self_normalised(node: Node) -> bool:
     """Whether a rewritten node is a mean over copies by self-normalised weights."""
-    weight = node.arg.left if isinstance(node, Reduce) and isinstance(node.arg, Mul) else None
+    if not isinstance(node, Reduce) or not isinstance(node.arg, Mul):
+        return False
+    weight = node.arg.left
     if not isinstance(weight, Unary) or not isinstance(weight.arg, Sub):
         return False
     total = weight.arg.right

@@ -63,7 +63,7 @@ def CUBO(
     """
     if not isinstance(n, (int, float)) or not n >= 1:
         raise OptionError(
-            f"CUBO(n={n!r}): the order is at least 1; below it is a lower bound, Renyi."
+            f"CUBO(n={n!r}): the order is at least 1; below it is Renyi(alpha=1 - n)."
         )
     power = (n * log_weight(p, q, observed)).exp()
     if exponentiated:
