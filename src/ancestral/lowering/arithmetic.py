@@ -11,9 +11,11 @@ from torch import Tensor
 
 from ancestral.core.axes import ROW, union
 from ancestral.core.errors import OptionError, ScopeError, did_you_mean
+from ancestral.core.names import listing
 from ancestral.distributions.net_of_weights import places_in_call
 from ancestral.losses.apply import Apply, Grad, Jvp, Norm
 from ancestral.losses.chain import LogMeanExp
+from ancestral.losses.globals import SIZE
 from ancestral.losses.node import (
     Add,
     Clamp,
@@ -219,7 +221,25 @@ def norm(lw: Lowering, node: Norm, scope: Scope) -> Sum:
 def reduce(lw: Lowering, node: Reduce, scope: Scope) -> Sum:
     """A mean or sum over rows or a named axis."""
     arg = lw.lower(node.arg, scope.below(node, 0))
+    if node.axis is None and SIZE in lw.scalars and SIZE in free(node.arg):
+        _check_one_set(lw, arg)
     return _reduced(lw, node, node.how, node.axis, arg, scope)
+
+
+def _check_one_set(lw: Lowering, arg: Sum) -> None:
+    """Raise if the number of rows of one data set would stand for that of another, too."""
+    lw.sized.update(a for a in arg.axes if a.kind == ROW)
+    if len(lw.sized) > 1:
+        told = (
+            f"the rows of {listing([n for n, a in lw.plates.items() if a == axis])}"
+            for axis in sorted(lw.sized, key=lambda a: a.name)
+        )
+        raise ScopeError(
+            f"data_size={SIZE} is the number of rows of one data set, but terms of globals stand "
+            f"beside {' and beside '.join(told)}. Write the terms of globals once, and the rows of "
+            "each further set times its own number of rows: "
+            "loss.sum() + 500 * E(q, p_2.log_prob()).mean()."
+        )
 
 
 def log_mean_exp(lw: Lowering, node: LogMeanExp, scope: Scope) -> Sum:

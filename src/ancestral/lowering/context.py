@@ -57,6 +57,7 @@ class Lowering:
         self.build = Builder()
         self.loops = loop_axes(node)
         self.plates = plates(node, scalars, self.loops)
+        self.sized: set[Axis] = set()  # rows that stand for the data set, of which N are
         self.drawn_as: dict[str, list[ir.Register]] = {}  # the draws of each name
         self.times = times(node)
         # of each chain of steps that was run: what it has drawn
