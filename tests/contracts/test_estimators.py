@@ -40,6 +40,7 @@ from tests.contracts.outcomes import (
     outcomes,
     value_of,
 )
+from tests.estimators.quadrature import coin_rule
 
 a, x, w, z = values("a x w z")
 
@@ -71,7 +72,8 @@ def instances() -> Iterator[Estimator]:
 
 
 ALL = list(instances())
-ESTIMATORS = [e for e in ALL if not e.biased and not e.over_copies]
+ESTIMATORS = [e for e in ALL if not (e.biased or e.over_copies or e.how == "versions")]
+VERSIONS = [e for e in ALL if e.how == "versions"]  # whose means are integrals over their noise
 BOUNDS = [e for e in ALL if e.over_copies]  # those of bounds over copies, which have their tests
 BIASED = [e for e in ALL if e.biased and e.how != "relaxed"]
 
@@ -341,6 +343,25 @@ def test_the_mean_gradient_of_a_bound_is_exact_for_a_normal_law(
         for one, other in zip(gradient, found[0][1], strict=True):
             torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-8)
             assert other.abs().max() > 1e-3
+
+
+# -- versions of a draw ---------------------------------------------------------
+@pytest.mark.parametrize("chosen", [e for e in VERSIONS if e.draws is None], ids=repr)
+def test_the_mean_gradient_over_versions_is_exact(chosen: Estimator) -> None:
+    """Of one coin, by quadrature on either side of its jump."""
+    problem = PROBLEMS["nested"]()
+    q, r = problem.laws
+    loss = problem.loss.estimate({q: chosen, r: Enumerate()})
+    on = q.net(torch.ones(1, 1, dtype=f64))[0, 0].sigmoid().item()
+    noise, weights = coin_rule([on])
+    function = (w * loss).sum().function()
+    batch = {"x": torch.ones(len(weights), 1, dtype=f64), "w": weights}
+    for _ in range(2):
+        value = function(batch, noise={"a": noise})
+        found = list(torch.autograd.grad(value, problem.parameters))
+    expected, wanted = problem.exact()
+    assert value.item() == pytest.approx(expected.item(), abs=1e-12)
+    close(found, wanted)
 
 
 # -- variance, values ------------------------------------------------------------

@@ -16,9 +16,11 @@ from ancestral.distributions import (
 )
 from ancestral.losses import (
     KL,
+    REBAR,
     E,
     Enumerate,
     Function,
+    GumbelSoftmax,
     H,
     LeaveOneOut,
     Parameter,
@@ -89,6 +91,8 @@ def sentences() -> dict[str, Case]:
         "product": (E(q, p.log_prob()) * E(q, p.log_prob())).mean(),
         "enumerate": E(c, E(q_y, p.log_prob())).estimate({c: Enumerate()}).mean(),
         "score": E(c, E(q_y, p.log_prob())).estimate({c: Score()}).mean(),
+        "versions": E(c, E(q_y, p.log_prob()) - c.log_prob()).estimate({c: REBAR(0.5)}).mean(),
+        "relaxed": E(b, p_h.log_prob() - KL(b, b_0)).estimate({b: GumbelSoftmax(0.5)}).mean(),
         "leave one out": E(c * q_y, p.log_prob())
         .estimate({c: Score(LeaveOneOut(), draws=4)})
         .mean(),

@@ -75,6 +75,21 @@ class Bernoulli(Law):
         return (gain / temperature).sigmoid()
 
     @staticmethod
+    def relaxed_given(
+        noise: Tensor, temperature: float, probs: Any = None, logits: Any = None
+    ) -> Tensor:
+        r"""The same value as a function of the parameters with the draw b held.
+
+        Given b the log odds z plus noise are :math:`\log(1 + e^{l - \log(1-\pi)})` where b = 1,
+        :math:`-\log(1 + e^{l - \log\pi})` where b = 0, with logistic noise l of its own.
+        """
+        on, off = log_probabilities(probs, logits)
+        gain = (on - off - noise.log() + torch.log1p(-noise)).detach()
+        rest = torch.where(gain > 0, -off, on)  # log of one over the other probability, signed
+        slope = -torch.expm1(-gain.abs()).detach()  # of z in it
+        return ((gain + slope * (rest - rest.detach())) / temperature).sigmoid()
+
+    @staticmethod
     def log_density(x: Tensor, probs: Any = None, logits: Any = None) -> Tensor:
         """The log density of each component."""
         eta = probs if logits is None else logits

@@ -97,6 +97,21 @@ class Categorical(Law):
         return out
 
     @staticmethod
+    def relaxed_given(
+        noise: Tensor, temperature: float, probs: Any = None, logits: Any = None
+    ) -> Tensor:
+        r"""The same value as a function of the parameters with the draw held.
+
+        :math:`t_k = e^{-z_k}` are arrival times of the rates :math:`\pi_k`. The first is one of the
+        rate 1, whichever it is of; after it the others wait for :math:`e_k / \pi_k` more.
+        """
+        log_pi = log_probabilities(probs, logits)
+        z = (log_pi - noise).detach()
+        slope = -torch.expm1(z - z.amax(-1, keepdim=True))  # the share of the time that it waits
+        out: Tensor = ((z + slope * (log_pi - log_pi.detach())) / temperature).softmax(-1)
+        return out
+
+    @staticmethod
     def log_density(x: Tensor, probs: Any = None, logits: Any = None) -> Tensor:
         """The log density, the last axis reduced."""
         log_pi = log_probabilities(probs, logits)

@@ -29,6 +29,7 @@ def choice(node: Expectation, factor: Factor, scope: Scope) -> Estimator:
             f"{type(chosen).__name__}() for {loss_text.text(node)}: a {law.distribution_name} has "
             f"no pathwise derivative. Use {others}."
         )
+    relaxes = getattr(chosen, "relaxes", False)
     if chosen.how == "chain":
         raise OptionError(
             f"{type(chosen).__name__} for {loss_text.text(node)}: it has chains of an energy, but "
@@ -39,7 +40,7 @@ def choice(node: Expectation, factor: Factor, scope: Scope) -> Estimator:
             f"Enumerate() for {loss_text.text(node)}: the values of a {law.distribution_name} "
             "cannot be enumerated. Use Score(...), or Pathwise() where the law allows it."
         )
-    if chosen.how in ("through", "relaxed") and not hasattr(law.moves, "relaxed"):
+    if (chosen.how in ("through", "relaxed") or relaxes) and not hasattr(law.moves, "relaxed"):
         raise OptionError(
             f"{type(chosen).__name__}() for {loss_text.text(node)}: a {law.distribution_name} has "
             "no relaxation. It is for Bernoulli and one-hot Categorical laws; use "

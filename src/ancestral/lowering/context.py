@@ -20,6 +20,7 @@ from ancestral.printing import loss as loss_text
 from ancestral.printing.dialect import TEXT
 from ancestral.program import instructions as ir
 from ancestral.program.relaxed import Relaxed, RelaxedDensity
+from ancestral.program.versions import Versions
 
 
 @dataclass(frozen=True)
@@ -187,6 +188,9 @@ class Lowering:
         step = self.build.made.get(value)  # a carried value is made by no step
         while isinstance(step, (ir.Cut, ir.Again)):
             step = self.build.made.get(step.arg)
+        if isinstance(step, ir.Part):
+            drawn = self.build.made[step.pair]
+            return isinstance(drawn, Versions) and drawn.estimator.relaxes
         return isinstance(step, Relaxed)
 
     # -- rows seen along another axis ---------------------------------------------------------

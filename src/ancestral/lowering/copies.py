@@ -21,6 +21,7 @@ from ancestral.lowering.gradient_only import LINEAR
 from ancestral.printing import loss as loss_text
 from ancestral.program import copies
 from ancestral.program import instructions as ir
+from ancestral.program.versions import Versions
 
 LOGS = ("logmeanexp", "logsumexp")
 
@@ -35,7 +36,8 @@ def check_conditions(
     for name in factor.cond_var:
         for r in behind(lw, [lw.value(name, scope)], through_cuts=False):
             step = lw.build.made.get(r)
-            if isinstance(step, ir.Draw) and not step.cut and lw.build.is_trained(r):
+            passes = isinstance(step, ir.Draw) and (not step.cut or isinstance(step, Versions))
+            if passes and lw.build.is_trained(r):
                 raise OptionError(
                     f"{chosen} for {loss_text.text(node)}: {factor.text} is drawn given {name}, a "
                     "draw that passes a gradient on, so that its parameters cannot be cut apart "

@@ -8,7 +8,7 @@ from ancestral.core.axes import ROW, Axis
 from ancestral.distributions import Sequence
 from ancestral.distributions.base import Factor
 from ancestral.estimators.base import Estimator
-from ancestral.lowering import particles, sequence
+from ancestral.lowering import particles, sequence, versions
 from ancestral.lowering.build import Flow, Sum
 from ancestral.lowering.context import Lowering, Scope
 from ancestral.lowering.eliminate import Table, expected
@@ -72,6 +72,9 @@ def estimate(
             continue  # the integrand does not depend on the draw
         inner, tables = expected(lw, inner, tables), []
         body = lw.build.register(inner)
+        if d.estimator.how == "versions":
+            inner = Sum({versions.weighed(lw, body, d, drawn, mixed): 1.0})
+            continue
         mine = [c for c in lw.build.flow[body].cuts if c.draw == d.noise]
         axis = d.axis if d.axis is not None else _own_rows(drawn, d, body, mixed)
         log_q = _joint_density(lw, drawn, d, scope)

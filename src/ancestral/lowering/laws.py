@@ -14,7 +14,7 @@ from ancestral.losses.chain import ClosedForm
 from ancestral.losses.node import Constant
 from ancestral.losses.over import depth, levels
 from ancestral.losses.prob import Expectation, LogProb, Prob
-from ancestral.lowering import energy, experts, flows, particles, sequence
+from ancestral.lowering import energy, experts, flows, particles, sequence, versions
 from ancestral.lowering.build import LOSS, CutPath, Flow, Sum, law_key
 from ancestral.lowering.choice import choice
 from ancestral.lowering.context import Lowering, Map, Scope, base_of, label
@@ -188,6 +188,12 @@ def _draw(lw: Lowering, node: Expectation, factor: Factor, scope: Scope, row: Ax
     chosen = choice(node, factor, scope)
     if chosen.how == "table":
         return [_table(lw, factor, params, chosen, scope)]
+    if chosen.how == "versions":
+        record, axis, own = _record(lw, node, factor, params, chosen, scope, row)
+        found = versions.draw(lw, factor, params, chosen, record, union(own), scope)
+        value, weights, name = found
+        score = chosen if weights is not None else None
+        return [Drawn(factor, value, score, axis, name, channel=weights)]
     return _one_draw(lw, node, factor, params, chosen, scope, row)
 
 
@@ -250,7 +256,7 @@ def _key(
     """What makes two draws draws of one law: law, names, conditions, axes, way of drawing."""
     how = chosen.how if factor.law.moves.reparametrised else "cut"
     how = "table" if chosen.how == "table" else how
-    how = repr(chosen) if chosen.how in ("through", "relaxed") else how
+    how = repr(chosen) if chosen.how in ("through", "relaxed", "versions") else how
     return (law_key(factor.law), factor.var, params, factor.copies, how, row)
 
 
@@ -288,10 +294,7 @@ def _one_draw(
 ) -> list[Drawn]:
     law, var = factor.law, factor.var[0]
     context = flows.context(lw, factor, scope)
-    count = node.draws if node.draws is not None else chosen.draws
-    key = (*_key(factor, params, chosen, None if law.plate is None else row), *context)
-    record = lw.ledger.assign(key, factor.var, scope.path, scope.depth, count)
-    axis, own = _own_axes(factor, record, row)
+    record, axis, own = _record(lw, node, factor, params, chosen, scope, row, context)
     base = base_of(factor)
     slot = lw.build.law_slot(base.law)
     noise = lw.ledger.name(var, record).replace(var, base.var[0], 1)
@@ -336,6 +339,23 @@ def _one_draw(
         plan = chosen if chosen.cuts_own or chosen.over_copies else None
         drawn.append(Drawn(factor, part, score, axis, noise, plan, channel))
     return drawn
+
+
+def _record(
+    lw: Lowering,
+    node: Expectation,
+    factor: Factor,
+    params: ir.Register,
+    chosen: Estimator,
+    scope: Scope,
+    row: Axis,
+    context: tuple[ir.Register, ...] = (),
+) -> tuple[Record, Axis | None, set[Axis]]:
+    """Which draw an expectation takes, the axis of its draws, and all that a draw has."""
+    count = node.draws if node.draws is not None else chosen.draws
+    key = (*_key(factor, params, chosen, None if factor.law.plate is None else row), *context)
+    record = lw.ledger.assign(key, factor.var, scope.path, scope.depth, count)
+    return record, *_own_axes(factor, record, row)
 
 
 def _own_axes(factor: Factor, record: Record, row: Axis) -> tuple[Axis | None, set[Axis]]:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ancestral.distributions.base import prob_text
 from ancestral.printing.dialect import number, printable
-from ancestral.program import chains, copies, loops
+from ancestral.program import chains, copies, loops, versions
 from ancestral.program import instructions as ir
 from ancestral.program.relaxed import Relaxed, RelaxedDensity
 
@@ -268,6 +268,11 @@ LINES: dict[type, Callable[[Any, Names], str]] = {
     copies.Gate: lambda s, n: f"{n[s.arg]}, its gradient scaled by {s.estimator}",
     copies.OverCopies: lambda s, n: (
         f"{n[s.f]} with {s.estimator} gradient by {n[s.own]}, weights {n[s.log_w]}"
+    ),
+    versions.Versions: lambda s, n: f"{n.law(s.params, [s.var])}, for {s.estimator}",
+    versions.Plain: lambda s, n: f"{n[s.arg]}, the draw itself",
+    versions.Weighed: lambda s, n: (
+        f"{n[s.f]} at the draw, with {type(s.estimator).__name__} gradient by {n[s.weights]}"
     ),
     ir.Several: lambda s, n: f"({', '.join(n[r] for r in s.args)})",
 }

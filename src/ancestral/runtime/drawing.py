@@ -18,7 +18,7 @@ def text_of_draw(w: Writer, step: ir.Draw) -> None:
     law = w.program.laws[step.law]
     params = w.params(step.params, step.out.axes)
     parts = kinds(law.moves) or {"": str(law.noise)}
-    noise = {part: _noise(w, step, law, part, kind, params) for part, kind in parts.items()}
+    noise = {part: noise_in_text(w, step, law, part, kind, params) for part, kind in parts.items()}
     given = together(noise) if len(noise) == 1 else Known(noise)
     if isinstance(step, Relaxed):
         text = w.inlined(law.moves.relaxed, [given, Known(step.through)], params)
@@ -33,7 +33,7 @@ def text_of_draw(w: Writer, step: ir.Draw) -> None:
     w.put(step.out, "z", f"({text}).detach()" if cut else text)
 
 
-def _noise(
+def noise_in_text(
     w: Writer, step: ir.Draw, law: Any, part: str, kind: str, params: Mapping[str, Operand]
 ) -> Code:
     """A part of the noise as the next argument of the step; in a loop, that of a round."""

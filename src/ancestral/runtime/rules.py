@@ -18,11 +18,11 @@ from ancestral.distributions.network import check_rows, failed
 from ancestral.program import instructions as ir
 from ancestral.program import loops
 from ancestral.program.relaxed import Relaxed, RelaxedDensity
-from ancestral.runtime import chains, copies
+from ancestral.runtime import chains, copies, versions
 from ancestral.runtime.batch import folded, sizes_of, unfolded
 from ancestral.runtime.derivatives import push
+from ancestral.runtime.draws import draw, event_of, span
 from ancestral.runtime.experts import experts, left_out, present, shown
-from ancestral.runtime.noise import noise_of_draw, noise_of_round
 from ancestral.runtime.rows import again, distinct, take_apart
 from ancestral.runtime.run import ParamSet, Run
 from ancestral.runtime.scan import MEANINGS, scan
@@ -102,26 +102,6 @@ def _params(step: ir.Params, run: Run) -> ParamSet:
     return ParamSet(rows if axes else {}, fixed if axes else {**rows, **fixed}, sizes)
 
 
-def _span(text: object, var: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
-    """The event shape that several shapes of one variable span."""
-    try:
-        return tuple(torch.broadcast_shapes(*shapes))
-    except RuntimeError:
-        told = " and ".join(str(tuple(s)) for s in dict.fromkeys(shapes))
-        raise ShapeError(
-            f"{text}: {var} has the event shapes {told} in the laws that name it. Give them one: "
-            "the width of the network's output and features_shape must agree."
-        ) from None
-
-
-def _event_of(
-    text: object, var: str, law: Any, found: ParamSet, at: ir.Register, run: Run
-) -> tuple[int, ...]:
-    """The event shape that a law's parameters span together with its declared shape."""
-    declared = span_shape(law.moves, run.program.shapes.get(var, ()))
-    return _span(text, var, found.event(len(at.axes), law.moves), declared)
-
-
 def _has_rows(law: Any, key: str) -> bool:
     return key not in law.given or key in law.bound
 
@@ -130,23 +110,6 @@ def _pick(step: ir.Pick, run: Run) -> Tensor:
     found: ParamSet = run.values[step.params]
     value: Tensor = {**found.rows, **found.fixed}[step.key]
     return value
-
-
-def _draw(step: ir.Draw, run: Run) -> Tensor:
-    law, axes, have = run.program.laws[step.law], step.out.axes, step.params.axes
-    found: ParamSet = run.values[step.params]
-    params = found.aligned(have, axes)
-    known = dict(zip(have, found.sizes, strict=True))
-    sizes = tuple(known.get(a) or s for a, s in zip(axes, run.sizes(axes), strict=True))
-    span = _event_of(step.text, step.var, law, found, step.params, run)
-    like = next((v for v in params.values() if isinstance(v, Tensor)), law.anchor())
-    of = noise_of_draw if step.time is None else noise_of_round
-    noise = of(step, run, law, params, sizes, span, like)
-    value: Tensor = law.moves.draw(noise, **params)
-    if step.through is not None:
-        soft = law.moves.relaxed(noise, step.through, **params)
-        return soft if isinstance(step, Relaxed) else value.detach() + (soft - soft.detach())
-    return value.detach() if step.cut else value
 
 
 def _table(step: ir.Table, run: Run) -> Tensor:
@@ -176,7 +139,7 @@ def _density(step: ir.Density, run: Run) -> Tensor:
 def value_event(step: ir.Density, run: Run) -> tuple[int, ...]:
     """The event shape that a law gives to a value of it."""
     law, found = run.program.laws[step.law], run.values[step.params]
-    event = _event_of(step.text, step.var, law, found, step.params, run)
+    event = event_of(step.text, step.var, law, found, step.params, run)
     value: tuple[int, ...] = law.moves.value_shape(event)
     return value
 
@@ -196,19 +159,19 @@ def _closed(step: ir.Closed, run: Run) -> Tensor:
     moves = [law.moves for law in laws]
     event = [s.event(len(r.axes), m) for s, r, m in zip(sets, step.params, moves, strict=True)]
     extra = max(m.param_dims for m in moves)  # of a normal against a multivariate one: the latter
-    span = _span(step.text, step.var, *event)
+    spanning = span(step.text, step.var, *event)
     declared = span_shape(moves[0], run.program.shapes.get(step.var, ()))
-    span = _span(step.text, step.var, span, declared)
-    span = span[: len(span) - extra]
+    spanning = span(step.text, step.var, spanning, declared)
+    spanning = spanning[: len(spanning) - extra]
     sizes = {
         a: n
         for r, s in zip(step.params, sets, strict=True)
         for a, n in zip(r.axes, s.sizes, strict=True)
     }
     lead = tuple(sizes[a] for a in axes)  # a form may leave out the parameters that have the rows
-    run.closed[step.out] = form, (tuple(out.shape), span, lead)
-    if tuple(out.shape) != (*lead, *span):
-        out = out.expand(*lead, *span)
+    run.closed[step.out] = form, (tuple(out.shape), spanning, lead)
+    if tuple(out.shape) != (*lead, *spanning):
+        out = out.expand(*lead, *spanning)
     return sum_event(out, len(lead))
 
 
@@ -364,8 +327,8 @@ RULES: dict[type, Callable[[Any, Run], Any]] = {
     ir.Number: _number,
     ir.Params: _params,
     ir.Pick: _pick,
-    ir.Draw: _draw,
-    Relaxed: _draw,
+    ir.Draw: draw,
+    Relaxed: draw,
     ir.Table: _table,
     ir.Density: _density,
     RelaxedDensity: _density,
@@ -396,4 +359,5 @@ RULES: dict[type, Callable[[Any, Run], Any]] = {
     **MEANINGS,
     **chains.MEANINGS,
     **copies.MEANINGS,
+    **versions.MEANINGS,
 }

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ancestral.core.axes import TIME, Axes, Axis
 from ancestral.program import instructions as ir
+from ancestral.program.versions import Versions
 from ancestral.runtime.fold import fold
 from ancestral.runtime.inline import Inliner
 from ancestral.runtime.network import Network
@@ -146,6 +147,8 @@ class Writer:
             if isinstance(step, ir.Table) and axis in step.out.axes:
                 rows: int = self.run.values[step.out].shape[0]
                 return rows
+            if isinstance(step, Versions) and axis == step.out.axes[0]:
+                return self.run.rows[axis]
         return None
 
     def size(self, axis: Axis) -> str:
