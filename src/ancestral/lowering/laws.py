@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from ancestral.core.axes import COPY, PLAN, Axis, union
 from ancestral.core.errors import OptionError, ScopeError
@@ -19,8 +18,8 @@ from ancestral.lowering.build import LOSS, CutPath, Flow, Sum, law_key
 from ancestral.lowering.choice import choice
 from ancestral.lowering.context import Lowering, Map, Scope, base_of, label
 from ancestral.lowering.copies import check_conditions, check_linear, gated, over_copies
-from ancestral.lowering.draws import Record
 from ancestral.lowering.estimate import Drawn, density, estimate
+from ancestral.lowering.records import key_of, own_axes, record_of
 from ancestral.lowering.rows import Rows, keeps_rows, row_axis
 from ancestral.printing import loss as loss_text
 from ancestral.program import instructions as ir
@@ -189,8 +188,8 @@ def _draw(lw: Lowering, node: Expectation, factor: Factor, scope: Scope, row: Ax
     if chosen.how == "table":
         return [_table(lw, factor, params, chosen, scope)]
     if chosen.how == "versions":
-        record, axis, own = _record(lw, node, factor, params, chosen, scope, row)
-        found = versions.draw(lw, factor, params, chosen, record, union(own), scope)
+        record, axis, lead = record_of(lw, node, factor, params, chosen, scope, row)
+        found = versions.draw(lw, factor, params, chosen, record, lead, scope)
         value, weights, name = found
         score = chosen if weights is not None else None
         return [Drawn(factor, value, score, axis, name, channel=weights)]
@@ -203,7 +202,7 @@ def _by_chains(lw: Lowering, node: Expectation, factor: Factor, scope: Scope, ro
     conditions = (lw.value(c, scope).axes for c in factor.cond_var)
     axes = union((row,) if factor.law.plate is not None else (), *conditions)
     record = energy.assign(lw, factor, scope, axes, plan, node.draws)
-    axis, own = _own_axes(factor, record, row)
+    axis, own = own_axes(factor, record, row)
     value = energy.drawn(lw, node, factor, scope, record, union(axes, own))
     return Drawn(factor, value, None, axis, lw.ledger.name(factor.var[0], record))
 
@@ -250,16 +249,6 @@ def _rearranged(
     return [Drawn(factor, lw.build.cut(value) if factor.detached else value)]
 
 
-def _key(
-    factor: Factor, params: ir.Register, chosen: Estimator, row: Axis | None = None
-) -> tuple[Any, ...]:
-    """What makes two draws draws of one law: law, names, conditions, axes, way of drawing."""
-    how = chosen.how if factor.law.moves.reparametrised else "cut"
-    how = "table" if chosen.how == "table" else how
-    how = repr(chosen) if chosen.how in ("through", "relaxed", "versions") else how
-    return (law_key(factor.law), factor.var, params, factor.copies, how, row)
-
-
 def _table(
     lw: Lowering, factor: Factor, params: ir.Register, chosen: Estimator, scope: Scope
 ) -> Drawn:
@@ -269,7 +258,7 @@ def _table(
             f"Enumerate() of {factor.text}: its {factor.copies[1]} copies cannot be enumerated "
             "one by one. Use Score(...), or one copy."
         )
-    key = _key(factor, params, chosen)
+    key = key_of(factor, params, chosen)
     record = lw.ledger.assign(key, factor.var, scope.path, scope.depth, None)
     axis = Axis(var, PLAN, None, age=1000 + record.index)
     slot = lw.build.law_slot(factor.law)
@@ -294,7 +283,7 @@ def _one_draw(
 ) -> list[Drawn]:
     law, var = factor.law, factor.var[0]
     context = flows.context(lw, factor, scope)
-    record, axis, own = _record(lw, node, factor, params, chosen, scope, row, context)
+    record, axis, own = record_of(lw, node, factor, params, chosen, scope, row, context)
     base = base_of(factor)
     slot = lw.build.law_slot(base.law)
     noise = lw.ledger.name(var, record).replace(var, base.var[0], 1)
@@ -341,37 +330,6 @@ def _one_draw(
     return drawn
 
 
-def _record(
-    lw: Lowering,
-    node: Expectation,
-    factor: Factor,
-    params: ir.Register,
-    chosen: Estimator,
-    scope: Scope,
-    row: Axis,
-    context: tuple[ir.Register, ...] = (),
-) -> tuple[Record, Axis | None, set[Axis]]:
-    """Which draw an expectation takes, the axis of its draws, and all that a draw has."""
-    count = node.draws if node.draws is not None else chosen.draws
-    key = (*_key(factor, params, chosen, None if factor.law.plate is None else row), *context)
-    record = lw.ledger.assign(key, factor.var, scope.path, scope.depth, count)
-    return record, *_own_axes(factor, record, row)
-
-
-def _own_axes(factor: Factor, record: Record, row: Axis) -> tuple[Axis | None, set[Axis]]:
-    """The axis of the draws of an expectation, if there are several, and all that a draw has."""
-    axis = None
-    if record.count is not None and record.count > 1:
-        name = f"draws#{record.depth + 1}" if record.depth else "draws"
-        axis = Axis(name, PLAN, record.count, age=record.depth)
-    own = {axis} if axis else set[Axis]()
-    if factor.law.plate is not None:  # a global has one draw for all rows
-        own.add(row)
-    if factor.copies:
-        own.add(Axis(factor.copies[0], COPY, factor.copies[1]))
-    return axis, own
-
-
 def _sequence(
     lw: Lowering, node: Expectation, factor: Factor, scope: Scope, row: Axis
 ) -> list[Drawn]:
@@ -381,7 +339,7 @@ def _sequence(
     conditions = tuple(lw.value(c, scope) for c in factor.cond_var)
     key = (law_key(factor.law), factor.var, conditions, factor.copies, chosen.how, row)
     record = lw.ledger.assign(key, factor.var, scope.path, scope.depth, count)
-    axis, own = _own_axes(factor, record, row)
+    axis, own = own_axes(factor, record, row)
     path = chosen.how == "path" and factor.law.moves.reparametrised
     names = {sequence.at(v, "t"): lw.ledger.name(v, record) for v in factor.var}
     how = sequence.Drawing(record.index, union(own), path, names)

@@ -1,10 +1,10 @@
 """Draws of which the integrand is evaluated at several versions, along an axis of the plan."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from ancestral.core.axes import PLAN, Axes, Axis, union
+from ancestral.core.axes import PLAN, Axis, union
 from ancestral.core.errors import OptionError
 from ancestral.distributions.base import Factor
 from ancestral.distributions.noise import kinds, named
@@ -21,7 +21,7 @@ def draw(
     params: ir.Register,
     chosen: Any,
     record: Record,
-    own: Axes,
+    own: Iterable[Axis],
     scope: Scope,
 ) -> tuple[ir.Register, ir.Register | None, str]:
     """The versions of a draw, what weighs them, and its name; of a law that is detached the draw

@@ -54,7 +54,7 @@ def noise_and_params(
     event = event_of(step.text, step.var, law, found, step.params, run)
     like = next((v for v in params.values() if isinstance(v, Tensor)), law.anchor())
     of = noise_of_draw if step.time is None else noise_of_round
-    by = law
+    by: Any = law
     if moves is not law.moves:
         by = SimpleNamespace(moves=moves, prob_text=law.prob_text)
     return of(step, run, by, params, sizes, event, like), params
