@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ancestral.core.errors import MissingExtraError
-from ancestral.report import image_grid, latent_picture, png
+from ancestral.report import image_grid, latent_picture, png, scatter
 from ancestral.report.latent import principal_components
 from ancestral.report.pictures import GAP, INK, PAPER
 
@@ -41,6 +41,14 @@ def test_images_stand_in_reading_order_and_ink_is_dark():
 def test_values_outside_are_clamped():
     grid = image_grid(torch.tensor([[[[-1.0, 2.0]]]]), columns=1, size=1)
     assert grid[2, 2:4].tolist() == [PAPER, INK]
+
+
+def test_points_lie_where_they_are_seen():
+    """The second coordinate upward; the fullest cell is ink; what is outside is left out."""
+    points = torch.tensor([[0.1, 0.1]] * 4 + [[0.9, 0.1], [0.9, 0.9], [1.5, 0.5], [0.5, 1.0]])
+    found = scatter(points, low=0.0, high=1.0, cells=2)
+    assert found.tolist() == [[[0.0, 0.5], [1.0, 0.5]]]
+    assert not scatter(points[:0], low=0.0, high=1.0).any()
 
 
 def test_principal_components_find_a_planted_plane():

@@ -16,7 +16,7 @@ from ancestral.report.folder import create_folder, free_path
 from ancestral.report.latent import latent_picture, require_matplotlib
 from ancestral.report.metrics import MetricsWriter, read_metrics
 from ancestral.report.page import Page, Picture, Result, write_page
-from ancestral.report.pictures import image_grid, png
+from ancestral.report.pictures import image_grid, png, scatter
 
 __all__ = [
     "MetricsWriter",
@@ -33,6 +33,7 @@ __all__ = [
     "read_config",
     "read_metrics",
     "require_matplotlib",
+    "scatter",
     "write_config",
     "write_page",
 ]

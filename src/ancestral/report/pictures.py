@@ -40,6 +40,33 @@ def image_grid(images: Tensor, *, columns: int, size: int = 56) -> np.ndarray:
     return grid
 
 
+def scatter(points: Tensor, *, low: float, high: float, cells: int = 56) -> Tensor:
+    """Points of the plane as an image for :func:`image_grid`: ink where they lie densely.
+
+    Args:
+        points: (N, 2), the first coordinate to the right, the second upward.
+        low: The lower and left border; what lies outside is left out.
+        high: The upper and right border.
+        cells: Height and width of the image.
+
+    Returns:
+        (1, cells, cells) with values in [0, 1], the square root of the share of the fullest cell.
+
+    Example:
+        >>> scatter(torch.tensor([[0.1, 0.9]]), low=0.0, high=1.0, cells=2)
+        tensor([[[1., 0.],
+                 [0., 0.]]])
+    """
+    at = points.detach().to("cpu", torch.float64)
+    at = at[((at >= low) & (at < high)).all(-1)]
+    index = ((at - low) * (cells / (high - low))).long().clamp(0, cells - 1)
+    image = torch.zeros(cells, cells)
+    image.view(-1).index_add_(
+        0, (cells - 1 - index[:, 1]) * cells + index[:, 0], torch.ones(len(index))
+    )
+    return (image / image.max().clamp(min=1)).sqrt()[None]
+
+
 def png(grey: np.ndarray) -> bytes:
     r"""A grey picture (height, width) uint8 as the bytes of a PNG file.
 
