@@ -192,7 +192,7 @@ def test_weights_are_declared():
         bn.bernoulli("x", decoder(z), group_ndims=1)
         return bn
 
-    with pytest.raises(GradientError, match=r"node x .*\(3, 2\).*modules=\[decoder\]"):
+    with pytest.raises(GradientError, match=r"node x .*\(3.*\).*modules=\[decoder\]"):
         model().law()
     p = model().law(modules=[decoder])
     assert {id(w) for w in p.parameters()} == {id(w) for w in decoder.parameters()}

@@ -53,7 +53,6 @@ from ancestral.distributions.mixture_of_experts import MixtureOfNormal
 from ancestral.distributions.multinomial import Multinomial
 from ancestral.distributions.multivariate_normal import MultivariateNormal
 from ancestral.distributions.negative_binomial import NegativeBinomial
-from ancestral.distributions.net_node import StochasticTensor
 from ancestral.distributions.normal import Normal
 from ancestral.distributions.normalizing_flow import NormalizingFlow, TransformedDistribution
 from ancestral.distributions.ordered_logistic import OrderedLogistic
@@ -69,6 +68,7 @@ from ancestral.distributions.relaxed_bernoulli import RelaxedBernoulli
 from ancestral.distributions.relaxed_categorical import ExpRelaxedCategorical, RelaxedCategorical
 from ancestral.distributions.sequence import Sequence
 from ancestral.distributions.simulator import Simulator
+from ancestral.distributions.stochastic_tensor import StochasticTensor
 from ancestral.distributions.student_t import StudentT
 from ancestral.distributions.take import Take
 from ancestral.distributions.truncated import Truncated

@@ -27,14 +27,8 @@ from ancestral.core.errors import (
 from ancestral.core.names import as_names, listing
 from ancestral.distributions.base import Distribution
 from ancestral.distributions.net_families import Families, Options
-from ancestral.distributions.net_node import (
-    NodeLaw,
-    StochasticTensor,
-    blank,
-    check_terms,
-    node_law,
-    plain,
-)
+from ancestral.distributions.net_node import NodeLaw, blank, node_law
+from ancestral.distributions.stochastic_tensor import StochasticTensor, check_terms, plain
 
 
 @dataclass(eq=False)
@@ -45,7 +39,7 @@ class Build:
 
     observed: Mapping[str, Any] = field(default_factory=dict)
     until: str | None = None
-    visit: Callable[[str, Any, Tensor | None], Tensor] | None = None
+    visit: Callable[[str, Any, Tensor | None, int | None], Tensor] | None = None
 
 
 class Reached(Exception):
@@ -161,7 +155,7 @@ class BayesianNet(Families):
                 "it in torch.as_tensor(...)."
             )
         if self._build is not None and self._build.visit is not None:
-            seen, n_samples = self._build.visit(name, dist, seen), None
+            seen, n_samples = self._build.visit(name, dist, seen, n_samples), None
         node = StochasticTensor(self, name, dist, seen, n_samples)
         self._nodes[name] = node
         self._log_joint = None

@@ -16,7 +16,7 @@ from ancestral.core.names import listing
 from ancestral.distributions.base import Distribution
 from ancestral.distributions.bayesian_net import BUILD, BayesianNet, Build, Reached
 from ancestral.distributions.net_law import Trace, law_of, refuse_unknown
-from ancestral.distributions.net_node import StochasticTensor
+from ancestral.distributions.stochastic_tensor import StochasticTensor
 
 Builder = Callable[..., BayesianNet]
 Override = Callable[[BayesianNet], Tensor]

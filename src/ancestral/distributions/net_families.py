@@ -22,11 +22,11 @@ from ancestral.distributions.law import Law
 from ancestral.distributions.matrix_normal import MatrixNormal
 from ancestral.distributions.multinomial import Multinomial
 from ancestral.distributions.multivariate_normal import MultivariateNormal
-from ancestral.distributions.net_node import StochasticTensor, plain
 from ancestral.distributions.normal import Normal
 from ancestral.distributions.poisson import Poisson
 from ancestral.distributions.relaxed_bernoulli import RelaxedBernoulli
 from ancestral.distributions.relaxed_categorical import ExpRelaxedCategorical, RelaxedCategorical
+from ancestral.distributions.stochastic_tensor import StochasticTensor, plain
 from ancestral.distributions.uniform import Uniform
 
 Value = Any  # a tensor, a node or a number

@@ -31,6 +31,7 @@ from ancestral.distributions.joint import Joint
 from ancestral.distributions.joint_density import JointDensity
 from ancestral.distributions.law import Law
 from ancestral.distributions.net_node import NodeLaw
+from ancestral.distributions.stochastic_tensor import steps_behind
 
 # through which a value leaves torch: what is done with it then nobody sees
 LEAVES = {"item", "tolist", "numpy", "equal", "allclose", "is_nonzero"}
@@ -81,11 +82,12 @@ def _marked(value: Any) -> "Iterator[Marked]":
 
 @dataclass(frozen=True)
 class Seen:
-    """A node as a run of the builder has seen it: its law, its parents, and its value."""
+    """A node as a run of the builder has seen it: its law, parents, value, and number of draws."""
 
     dist: Any
     parents: frozenset[str]
     value: Tensor
+    n_samples: int | None
 
 
 class Trace:
@@ -101,7 +103,7 @@ class Trace:
         own.names_behind, own.seen_by = frozenset({name}), self
         return own
 
-    def visit(self, name: str, dist: Any, seen: Tensor | None) -> Tensor:
+    def visit(self, name: str, dist: Any, seen: Tensor | None, n_samples: int | None) -> Tensor:
         """A node that is added: its parents, and the value that those behind it see."""
         parents = frozenset[str]()
         if self.left:
@@ -120,7 +122,7 @@ class Trace:
         value = dist.sample() if seen is None else seen.as_subclass(Tensor)
         if value.dim() == dist.event_ndims:  # what is built on it has rows, as in a loss
             value = value.unsqueeze(0)
-        self.nodes[name] = Seen(dist, parents, value.detach())
+        self.nodes[name] = Seen(dist, parents, value.detach(), n_samples)
         return self.mark(name, value)
 
 
@@ -298,22 +300,9 @@ def _read(model: Any, seen: Seen, node: str, modules: list[nn.Module]) -> list[n
 
 def _weights(tensors: Iterable[Tensor]) -> list[Tensor]:
     """The leaves that tensors were computed from, and that require a gradient."""
-    leaves, seen = [], set()
-    waiting: list[Any] = []
-    for t in tensors:
-        if t.grad_fn is not None:
-            waiting.append(t.grad_fn)
-        elif t.requires_grad:
-            leaves.append(t)
-    while waiting:
-        step = waiting.pop()
-        if step is None or step in seen:
-            continue
-        seen.add(step)
-        if hasattr(step, "variable"):
-            leaves.append(step.variable)
-        waiting += [before for before, _ in step.next_functions]
-    return leaves
+    every = list(tensors)
+    own = [t for t in every if t.grad_fn is None and t.requires_grad]
+    return own + [step.variable for step in steps_behind(every) if hasattr(step, "variable")]
 
 
 @contextmanager

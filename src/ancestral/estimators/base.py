@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ancestral.core.errors import OptionError
 
@@ -32,16 +32,6 @@ class Estimator:
             raise OptionError(
                 f"{type(self).__name__}(draws={self.draws!r}): give a whole number >= 1."
             )
-
-    @property
-    def networks(self) -> tuple[nn.Module, ...]:
-        """The networks that it trains: whoever trains the law trains them."""
-        return ()
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        """The variables that it names."""
-        return ()
 
     def surrogate(self, f: Tensor, log_q: Tensor, axis: int | None) -> Tensor:
         """A tensor with the value of ``f`` and the estimator's gradient.
