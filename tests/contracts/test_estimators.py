@@ -40,7 +40,7 @@ from tests.contracts.outcomes import (
     outcomes,
     value_of,
 )
-from tests.estimators.quadrature import coin_rule
+from tests.estimators.quadrature import coin_rule, couple_rule
 
 a, x, w, z = values("a x w z")
 
@@ -346,8 +346,10 @@ def test_the_mean_gradient_of_a_bound_is_exact_for_a_normal_law(
 
 
 # -- versions of a draw ---------------------------------------------------------
-@pytest.mark.parametrize("chosen", [e for e in VERSIONS if e.draws is None], ids=repr)
-def test_the_mean_gradient_over_versions_is_exact(chosen: Estimator) -> None:
+@pytest.mark.parametrize(
+    "chosen", [e for e in VERSIONS if e.draws is None and e.relaxes], ids=repr
+)
+def test_the_mean_gradient_over_versions_of_a_discrete_law_is_exact(chosen: Estimator) -> None:
     """Of one coin, by quadrature on either side of its jump."""
     problem = PROBLEMS["nested"]()
     q, r = problem.laws
@@ -362,6 +364,25 @@ def test_the_mean_gradient_over_versions_is_exact(chosen: Estimator) -> None:
     expected, wanted = problem.exact()
     assert value.item() == pytest.approx(expected.item(), abs=1e-12)
     close(found, wanted)
+
+
+@pytest.mark.parametrize(
+    "chosen", [e for e in VERSIONS if e.draws is None and not e.relaxes], ids=repr
+)
+def test_the_mean_gradient_over_versions_of_a_normal_law_is_exact(chosen: Estimator) -> None:
+    """The integral of above, over the noise of the draw and of what it is compared with."""
+    q = normal("z", "x", [0.4, -0.3])
+    cube = Function(lambda v: v[:, 0] ** 3 - v[:, 0] ** 2, name="f")
+    loss = E(q, cube(z) + q.log_prob()).estimate({q: chosen})
+    eps, gap, weights = couple_rule()
+    batch = {"x": torch.ones(len(weights), 1, dtype=f64), "w": weights}
+    value = (w * loss).sum().eval(batch, noise={"z": eps[:, None], "z.gap": gap[:, None]})
+    m, log_s = q.net.free(torch.ones(1, 1, dtype=f64))[0]
+    s = log_s.exp()
+    exact = m**3 + 3 * m * s**2 - m**2 - s**2 - log_s - 0.5 - 0.5 * np.log(2 * np.pi)
+    assert value.item() == pytest.approx(exact.item(), abs=1e-10)
+    parameters = list(q.parameters())
+    close(gradient_of(value, parameters), gradient_of(exact, parameters))
 
 
 # -- variance, values ------------------------------------------------------------

@@ -37,3 +37,28 @@ def coin_rule(probs: list[float], step: float = 1 / 24) -> tuple[Tensor, Tensor]
     keep = weights > 1e-30  # ends of the rules, which round to 0 and 1
     inside = ((nodes > 0) & (nodes < 1)).all(-1)
     return nodes[keep & inside], weights[keep & inside]
+
+
+def couple_rule(step: float = 1 / 12, jump: float | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """Normal noise eps and exponential noise e, by m and u: eps = m u, e = m^2 (1 - u^2) / 2.
+
+    m has the double-sided Maxwell law, u is uniform. Smooth functions of eps, of sqrt(2 e) and of
+    m are integrated; so are those of eps and of m that jump at one place.
+
+    Returns:
+        eps, e and weights, shape ``(rows,)`` each.
+    """
+    size = 9.0
+    ends = sorted({-size, 0.0, size, *([] if jump is None else [jump])})
+    pieces = [unit_rule(a, b, step) for a, b in itertools.pairwise(ends)]
+    every = [torch.cat(pair) for pair in zip(*pieces, strict=True)]
+    out = []
+    for m, weight in zip(*(v.tolist() for v in every), strict=True):
+        density = m * m * math.exp(-m * m / 2) / math.sqrt(2 * math.pi)
+        at = 0.0 if jump is None or m == 0.0 else jump / m
+        parts = [(0.0, at), (at, 1.0)] if 0.0 < at < 1.0 else [(0.0, 1.0)]
+        for a, b in parts:
+            u, v = unit_rule(a, b, step)
+            out.append(torch.stack([m * u, m * m * (1 - u) * (1 + u) / 2, v * density * weight]))
+    eps, e, weights = torch.cat(out, 1)
+    return eps, e, weights

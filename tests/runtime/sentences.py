@@ -23,6 +23,7 @@ from ancestral.losses import (
     GumbelSoftmax,
     H,
     LeaveOneOut,
+    MeasureValued,
     Parameter,
     Score,
     norm,
@@ -92,6 +93,7 @@ def sentences() -> dict[str, Case]:
         "enumerate": E(c, E(q_y, p.log_prob())).estimate({c: Enumerate()}).mean(),
         "score": E(c, E(q_y, p.log_prob())).estimate({c: Score()}).mean(),
         "versions": E(c, E(q_y, p.log_prob()) - c.log_prob()).estimate({c: REBAR(0.5)}).mean(),
+        "measure valued": E(q, p.log_prob()).estimate({q: MeasureValued(draws=2)}).mean(),
         "relaxed": E(b, p_h.log_prob() - KL(b, b_0)).estimate({b: GumbelSoftmax(0.5)}).mean(),
         "leave one out": E(c * q_y, p.log_prob())
         .estimate({c: Score(LeaveOneOut(), draws=4)})

@@ -92,6 +92,10 @@ class REBAR(Estimator):
         several = "" if self.draws is None else f", draws={self.draws}"
         return f"REBAR(temperature={self.temperature}, eta={self.eta}{several})"
 
+    def serves(self, moves: type) -> bool:
+        """Whether it is for laws with these moves."""
+        return hasattr(moves, "relaxed_given")
+
     def moves(self, moves: type) -> type:
         """By which the draw is made: those of the law."""
         return moves

@@ -29,7 +29,6 @@ def choice(node: Expectation, factor: Factor, scope: Scope) -> Estimator:
             f"{type(chosen).__name__}() for {loss_text.text(node)}: a {law.distribution_name} has "
             f"no pathwise derivative. Use {others}."
         )
-    relaxes = getattr(chosen, "relaxes", False)
     if chosen.how == "chain":
         raise OptionError(
             f"{type(chosen).__name__} for {loss_text.text(node)}: it has chains of an energy, but "
@@ -40,7 +39,15 @@ def choice(node: Expectation, factor: Factor, scope: Scope) -> Estimator:
             f"Enumerate() for {loss_text.text(node)}: the values of a {law.distribution_name} "
             "cannot be enumerated. Use Score(...), or Pathwise() where the law allows it."
         )
-    if (chosen.how in ("through", "relaxed") or relaxes) and not hasattr(law.moves, "relaxed"):
+    served = chosen.how != "versions" or chosen.serves(law.moves)
+    if not served and not chosen.relaxes:
+        raise OptionError(
+            f"{type(chosen).__name__}() for {loss_text.text(node)}: it is for Normal laws with "
+            f"independent components, and {law.prob_text} is a {law.distribution_name}. Use "
+            f"{'Pathwise()' if law.moves.reparametrised else 'Score(LeaveOneOut(), draws=4)'}."
+        )
+    smooth = chosen.how in ("through", "relaxed")
+    if not served or (smooth and not hasattr(law.moves, "relaxed")):
         raise OptionError(
             f"{type(chosen).__name__}() for {loss_text.text(node)}: a {law.distribution_name} has "
             "no relaxation. It is for Bernoulli and one-hot Categorical laws; use "
