@@ -16,12 +16,14 @@ class Estimator:
     ``how`` says how a draw is made: ``path`` (a differentiable function of the parameters),
     ``cut`` (its gradient is cut, and :meth:`surrogate` gives it back), ``table`` (every value
     stands once, weighted by its probability), ``through`` (a discrete value with the gradient
-    of its relaxation, which is biased) or ``relaxed`` (the relaxation in its place, biased, too).
+    of its relaxation, which is biased), ``relaxed`` (the relaxation in its place, biased, too) or
+    ``versions`` (several values along an axis: the first is the draw, the estimator weighs all).
     """
 
     how: ClassVar[str] = "path"
     biased: ClassVar[bool] = False  # whether its mean is another gradient, and prints so
     cuts_own: ClassVar[bool] = False  # whether the density of its own draw has no parameters
+    relaxes: ClassVar[bool] = False  # whether the integrand sees values between the law's own
     over_copies: ClassVar[bool] = False  # whether it sees the log weight of each copy of a bound
     draws: int | None = None
 
@@ -32,6 +34,10 @@ class Estimator:
             raise OptionError(
                 f"{type(self).__name__}(draws={self.draws!r}): give a whole number >= 1."
             )
+
+    def serves(self, moves: type) -> bool:
+        """Whether it has versions of the draws of laws with these moves."""
+        return False
 
     def surrogate(self, f: Tensor, log_q: Tensor, axis: int | None) -> Tensor:
         """A tensor with the value of ``f`` and the estimator's gradient.

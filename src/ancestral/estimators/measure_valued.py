@@ -76,7 +76,6 @@ class MeasureValued(Estimator):
 
     how: ClassVar[str] = "versions"
     count: ClassVar[int | None] = None  # it depends on the event
-    relaxes: ClassVar[bool] = False
     joint: ClassVar[bool] = False
     called: ClassVar[tuple[str, str]] = ("the draw and its couples", "weights")
 
@@ -89,21 +88,21 @@ class MeasureValued(Estimator):
         return _Noise
 
     def versions(
-        self, moves: Any, noise: dict[str, Tensor], params: dict[str, Any], axes: int
+        self, moves: Any, params: dict[str, Any], axes: int, eps: Tensor, gap: Tensor
     ) -> tuple[Tensor, Tensor]:
         """The draw z, then z with one component at each of its three couples, and their weights.
 
         Args:
             moves: Those of the law.
-            noise: Normal, and exponential, shape ``(*axes, *event)`` each.
             params: ``loc`` and ``scale``.
             axes: How many axes stand before the event.
+            eps: Normal noise, shape ``(*axes, *event)``.
+            gap: Exponential noise, likewise.
 
         Returns:
             Shapes ``(1 + 3 D, *axes, *event)`` and ``(1 + 3 D, *axes)``, of which the second alone
             has a gradient.
         """
-        eps, gap = noise[""], noise[GAP]
         event = eps.shape[axes:]
         flat = (eps.reshape(*eps.shape[:axes], -1), gap.reshape(*gap.shape[:axes], -1))
         loc, scale = (_flat(params[key], eps, axes) for key in ("loc", "scale"))

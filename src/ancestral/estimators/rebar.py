@@ -70,7 +70,7 @@ class REBAR(Estimator):
 
     how: ClassVar[str] = "versions"
     count: ClassVar[int | None] = 3
-    relaxes: ClassVar[bool] = True  # some versions lie between the values of the law
+    relaxes: ClassVar[bool] = True
     called: ClassVar[tuple[str, str]] = ("the draw and its relaxations", "log q")
     joint: ClassVar[bool] = True  # draws that one number reads have one version of all
     temperature: float = 1.0
@@ -101,15 +101,15 @@ class REBAR(Estimator):
         return moves
 
     def versions(
-        self, moves: Any, noise: Tensor, params: dict[str, Any], axes: int
+        self, moves: Any, params: dict[str, Any], axes: int, noise: Tensor
     ) -> tuple[Tensor, Tensor]:
         r"""b, :math:`\sigma_\tau(z)` and :math:`\sigma_\tau(\tilde z)`, and :math:`\log q(b)`.
 
         Args:
             moves: Those of the law.
-            noise: Its noise, shape ``(*axes, *event)``.
             params: Its parameters.
             axes: How many axes stand before the event.
+            noise: Its noise, shape ``(*axes, *event)``.
 
         Returns:
             Shapes ``(3, *axes, *event)`` and ``(3, *axes)``, three times the same.

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ancestral.core.axes import align
-from ancestral.distributions.noise import kinds, together
+from ancestral.distributions.noise import kinds
 from ancestral.program import versions as ir
 from ancestral.program.instructions import Register
 from ancestral.runtime.drawing import noise_in_text
@@ -23,7 +23,8 @@ def _versions(step: ir.Versions, run: Run) -> tuple[Tensor, Tensor]:
     law, (axis, *rest) = run.program.laws[step.law], step.out.axes
     moves = step.estimator.moves(law.moves)
     noise, params = noise_and_params(step, run, tuple(rest), moves)
-    pair: tuple[Tensor, Tensor] = step.estimator.versions(law.moves, noise, params, len(rest))
+    in_order = [noise[part] for part in kinds(moves)] if isinstance(noise, dict) else [noise]
+    pair: tuple[Tensor, Tensor] = step.estimator.versions(law.moves, params, len(rest), *in_order)
     run.rows[axis] = pair[0].shape[0]
     return pair
 
@@ -46,12 +47,13 @@ def _text_of_versions(w: Writer, step: ir.Versions) -> None:
     bare = replace(step, out=Register(step.out.name, axes))
     params = w.params(step.params, axes)
     by = SimpleNamespace(moves=moves)
-    parts = kinds(moves).items()
-    noise = {part: noise_in_text(w, bare, by, part, kind, params) for part, kind in parts}
-    given = together(noise) if len(noise) == 1 else Known(noise)
+    noise = [
+        literal(noise_in_text(w, bare, by, part, kind, params))
+        for part, kind in kinds(moves).items()
+    ]
     name = w.bind("versions", partial(estimator.versions, law.moves))
     out = (w.fresh("z"), w.fresh("t"))
-    call = f"{name}({literal(given)}, {literal(Known(params))}, {len(axes)})"
+    call = f"{name}({literal(Known(params))}, {len(axes)}, {', '.join(noise)})"
     w.lines.append(f"{', '.join(out)} = {call}")
     w.names[step.out] = out
 
