@@ -25,7 +25,17 @@ import ancestral.estimators as package
 from ancestral.core.errors import GradientError, OptionError
 from ancestral.distributions import Normal
 from ancestral.estimators.base import Estimator
-from ancestral.losses import E, Enumerate, Function, LeaveOneOut, Pathwise, Score, values
+from ancestral.losses import (
+    E,
+    Enumerate,
+    Function,
+    Learned,
+    LeaveOneOut,
+    MovingAverage,
+    Pathwise,
+    Score,
+    values,
+)
 from tests.contracts.outcomes import (
     PROBLEMS,
     Free,
@@ -43,6 +53,15 @@ from tests.contracts.outcomes import (
 from tests.estimators.quadrature import coin_rule, couple_rule
 
 a, x, w, z = values("a x w z")
+
+
+# baselines that steps hand on, one of them a network of weights that were never trained
+KEPT = [
+    MovingAverage(),
+    MovingAverage(decay=0.0),
+    Learned(Free([0.4])),
+    Learned(Free([0.4]), decay=0.5, normalise=True),
+]
 
 
 def members() -> list[type[Estimator]]:
@@ -69,6 +88,9 @@ def instances() -> Iterator[Estimator]:
                 if own and not issubclass(thing, Estimator) and "__call__" in vars(thing):
                     yield family(baseline=thing(), draws=2)
                     yield family(baseline=thing(), draws=3)
+            for baseline in KEPT:
+                yield family(baseline=baseline)
+            yield family(baseline=KEPT[0], draws=2)
 
 
 ALL = list(instances())
@@ -83,7 +105,7 @@ def test_estimators_are_found() -> None:
     assert {"Pathwise", "Score", "Enumerate"} <= names
     assert {e.how for e in ESTIMATORS} == {"path", "cut", "table"}
     assert {e.how for e in BOUNDS} == {"path", "cut"}
-    assert {e.how for e in ALL if e.biased} == {"through", "relaxed"}
+    assert {e.how for e in ALL if e.biased} == {"through", "relaxed", "cut"}
     assert sum(getattr(e, "baseline", None) is not None for e in ESTIMATORS) >= 2
 
 
@@ -94,9 +116,16 @@ def mean_over_outcomes(loss: Any, problem: Problem) -> tuple[Tensor, list[Tensor
     function = (w * loss).sum().function()
     batch = {"x": torch.ones(len(p), 1, dtype=f64), "w": p}
     for _ in range(2):  # the interpreter, then the generated step
-        value = function(batch, noise=noise)
+        value = function(batch, noise=noise, state=some_moments(loss))
         found = torch.autograd.grad(value, problem.parameters)
     return value, list(found)
+
+
+def some_moments(loss: Any) -> dict[str, Tensor]:
+    """What steps may have left of each baseline: a weight, a mean, a variance."""
+    kept = loss.program().kept
+    moments = torch.tensor([0.6, 0.9, 2.25], dtype=f64)
+    return {name: moments[: register.axes[0].size] for name, register in kept.items()}
 
 
 def close(found: list[Tensor], wanted: list[Tensor]) -> None:
@@ -175,7 +204,7 @@ def test_the_mean_gradient_is_exact_for_a_normal_law(chosen: Estimator) -> None:
     noise = noise if count > 1 else noise[0]
     parameters = list(q.parameters())
     for _ in range(2):
-        value = function(batch, noise={"z": noise})
+        value = function(batch, noise={"z": noise}, state=some_moments(loss))
         found = list(torch.autograd.grad(value, parameters))
     m, log_s = q.net.free(torch.ones(1, 1, dtype=f64))[0]
     s = log_s.exp()

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ancestral.core.errors import OptionError
 
@@ -38,6 +38,16 @@ class Estimator:
     def serves(self, moves: type) -> bool:
         """Whether it has versions of the draws of laws with these moves."""
         return False
+
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """The networks that it trains: whoever trains the law trains them."""
+        return ()
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The variables that it names."""
+        return ()
 
     def surrogate(self, f: Tensor, log_q: Tensor, axis: int | None) -> Tensor:
         """A tensor with the value of ``f`` and the estimator's gradient.

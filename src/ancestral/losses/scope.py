@@ -8,7 +8,8 @@ from ancestral.distributions import Distribution
 from ancestral.distributions.rows import given_names
 from ancestral.losses.chain import ClosedForm
 from ancestral.losses.iterative import IterativeLoss
-from ancestral.losses.node import Constant, Let, Node, Value
+from ancestral.losses.node import Constant, Let, Node, Planned, Value
+from ancestral.losses.plan import drawn_factors
 from ancestral.losses.prob import (
     CrossEntropy,
     Entropy,
@@ -66,7 +67,15 @@ def _mentions(node: Any) -> Mentions:
     if isinstance(node, Let):
         bindings = [mention for b in node.bindings for mention in _mentions(b)]
         return [*_without(node.arg, node.names), *bindings]
-    return [mention for child in node.children for mention in _mentions(child)]
+    named = [] if not isinstance(node, Planned) else read_by_plans(node)
+    return [*(m for child in node.children for m in _mentions(child)), *_plain(named)]
+
+
+def read_by_plans(node: Planned) -> list[str]:
+    """The given variables that plans name, such as what a baseline sees; draws are not given."""
+    named = [name for _, choice in node.choices for name in getattr(choice, "reads", ())]
+    drawn = {v for f in drawn_factors(node) for v in f.var} if named else set()
+    return [name for name in named if name not in drawn]
 
 
 def _valued(law: Distribution) -> list[str]:

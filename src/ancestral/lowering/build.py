@@ -5,7 +5,7 @@ Sums stay symbolic as long as they can, so that equal terms meet in one coeffici
 """
 
 from collections import ChainMap
-from collections.abc import Callable, Hashable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -162,6 +162,23 @@ class Builder:
             self._slots[key] = len(self.functions)
             self.functions.append(function)
         return self._slots[key]
+
+    def behind(
+        self, registers: Iterable[ir.Register], *, through_cuts: bool = True
+    ) -> set[ir.Register]:
+        """The registers, and all that they are made from; or only as far as gradients go."""
+        seen: set[ir.Register] = set()
+        open_ = list(registers)
+        while open_:
+            r = open_.pop()
+            if r in seen:
+                continue
+            seen.add(r)
+            step = self.made.get(r)
+            if step is None or (not through_cuts and isinstance(step, ir.Cut)):
+                continue
+            open_ += ir.Program.operands(step)
+        return seen
 
     # -- arithmetic ---------------------------------------------------------------------------
     def register(self, value: Sum) -> ir.Register:

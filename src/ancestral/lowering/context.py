@@ -72,6 +72,7 @@ class Lowering:
         self.bound: dict[str, ir.Register] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.kept: dict[str, ir.Register] = {}  # of each state: what is given back
+        self.baselines: dict[str, Any] = {}  # of each state of a baseline: what it is of
         # of each value seen along another axis of rows: what it was before, and the move
         self.moved: dict[ir.Register, tuple[ir.Register, tuple[Axis, Axis, int]]] = {}
         # of each draw of a flow, by its bijection and context: that of its base, and log|det|

@@ -223,15 +223,4 @@ def behind(
     lw: Lowering, registers: Iterable[ir.Register], *, through_cuts: bool = True
 ) -> set[ir.Register]:
     """The registers, and all that they are made from; or only as far as gradients go."""
-    seen: set[ir.Register] = set()
-    open_ = list(registers)
-    while open_:
-        r = open_.pop()
-        if r in seen:
-            continue
-        seen.add(r)
-        step = lw.build.made.get(r)
-        if step is None or (not through_cuts and isinstance(step, ir.Cut)):
-            continue
-        open_ += ir.Program.operands(step)
-    return seen
+    return lw.build.behind(registers, through_cuts=through_cuts)

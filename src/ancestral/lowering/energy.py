@@ -224,7 +224,7 @@ def _recalled(
     name = f"{law.prob_text}.buffer"
     entries = (Axis("buffer", PLAN, plan.buffer, age=-1),)
     fresh = partial(law.first_entries, plan.buffer, factor.var[0])
-    text = ir.Label(lambda: factor.text)
+    text = ir.Label(lambda: f"the chains of {factor.text}")
     make = partial(ir_chains.State, name=name, fresh=fresh, text=text)
     state = lw.kept.get(name) or lw.build.emit(("state", name), f"state.{name}", entries, make)
     rows = f"{noise}.rows"

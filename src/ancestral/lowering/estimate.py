@@ -9,6 +9,7 @@ from ancestral.distributions import Sequence
 from ancestral.distributions.base import Factor
 from ancestral.estimators.base import Estimator
 from ancestral.lowering import particles, sequence, versions
+from ancestral.lowering.baselines import baselined
 from ancestral.lowering.build import Flow, Sum
 from ancestral.lowering.context import Lowering, Scope
 from ancestral.lowering.eliminate import Table, expected
@@ -71,28 +72,91 @@ def estimate(
         if not any(c.draw == d.noise for r in behind for c in lw.build.flow[r].cuts):
             continue  # the integrand does not depend on the draw
         inner, tables = expected(lw, inner, tables), []
-        body = lw.build.register(inner)
         if d.estimator.how == "versions":
+            body = lw.build.register(inner)
             inner = Sum({versions.weighed(lw, body, d, drawn, mixed): 1.0})
             continue
-        mine = [c for c in lw.build.flow[body].cuts if c.draw == d.noise]
-        axis = d.axis if d.axis is not None else _own_rows(drawn, d, body, mixed)
-        log_q = _joint_density(lw, drawn, d, scope)
-        for extra in log_q.axes:
-            if extra not in body.axes or extra == mixed:  # it reads several: their joint density
-                log_q = lw.build.reduce("sum", extra, log_q)
-        body = lw.build.emit(
-            ("surrogate", d.estimator, body, log_q),
-            body.name,
-            body.axes,
-            partial(ir.Surrogate, estimator=d.estimator, f=body, log_q=log_q, axis=axis),
-            Flow(
-                lw.build.flow[body].sources | lw.build.flow[log_q].sources,
-                frozenset(c for c in lw.build.flow[body].cuts if c not in mine),
-            ),
-        )
-        inner = Sum({body: 1.0})
+        mine, rest = _downstream(lw, inner, d)
+        if mine.terms:
+            inner = rest.plus(Sum({_scored(lw, mine, drawn, d, scope, mixed): 1.0}))
     return expected(lw, inner, tables)
+
+
+def _downstream(lw: Lowering, body: Sum, d: Drawn) -> tuple[Sum, Sum]:
+    """The terms that depend on a draw, and the others, beside which its score has the mean 0."""
+
+    def reads(r: ir.Register) -> bool:
+        return any(c.draw == d.noise for c in lw.build.flow[r].cuts)
+
+    apart = _apart(lw, body) if any(map(reads, body.terms)) else body
+    if not apart.bias and all(map(reads, apart.terms)):
+        return body, Sum()
+    mine = {r: c for r, c in apart.terms.items() if reads(r)}
+    rest = {r: c for r, c in apart.terms.items() if not reads(r)}
+    return Sum(mine), Sum(rest, apart.bias)
+
+
+def _apart(lw: Lowering, body: Sum) -> Sum:
+    """A combination with the terms of those among its terms that are sums themselves."""
+    found = Sum(bias=body.bias)
+    for r, c in body.terms.items():
+        step, parts = lw.build.made.get(r), Sum({r: 1.0})
+        if isinstance(step, ir.Linear):
+            parts = _apart(lw, _terms(step))
+        elif isinstance(step, ir.Scalar) and isinstance(lw.build.made.get(step.arg), ir.Linear):
+            parts = _numbers(lw, step)
+        found = found.plus(parts.times(c))
+    return found
+
+
+def _terms(step: ir.Linear) -> Sum:
+    found = Sum(bias=step.bias)
+    for c, r in step.terms:
+        found = found.plus(Sum({r: c}))
+    return found
+
+
+def _numbers(lw: Lowering, step: ir.Scalar) -> Sum:
+    """A sum of values that is one number per row, as a sum of such numbers."""
+    inner = lw.build.made[step.arg]
+    assert isinstance(inner, ir.Linear)
+    found = Sum(bias=inner.bias)
+    for c, r in inner.terms:
+        make = partial(ir.Scalar, arg=r, squeeze=step.squeeze, text=step.text, beside=step.beside)
+        found = found.plus(Sum({lw.build.emit(("scalar", r), r.name, r.axes, make): c}))
+    return found
+
+
+def _scored(
+    lw: Lowering, body: Sum, drawn: list[Drawn], d: Drawn, scope: Scope, mixed: Axis | None
+) -> ir.Register:
+    """Terms with the score of a draw times what they are; that of its own density is left out."""
+    assert d.estimator is not None
+    joint = log_q = _joint_density(lw, drawn, d, scope)
+    if log_q in body.terms:
+        cuts = Flow(cuts=lw.build.flow[log_q].cuts)  # it still depends on the draws
+        make = partial(ir.Cut, arg=log_q)
+        own = lw.build.emit(("own", log_q), f"sg[{log_q.name}]", log_q.axes, make, cuts)
+        body = Sum({own if r is log_q else r: c for r, c in body.terms.items()})
+    f = lw.build.register(body)
+    axis = d.axis if d.axis is not None else _own_rows(drawn, d, f, mixed)
+    for extra in log_q.axes:
+        if extra not in f.axes or extra == mixed:  # it reads several: their joint density
+            joint = lw.build.reduce("sum", extra, joint)
+    flow = Flow(
+        lw.build.flow[f].sources | lw.build.flow[joint].sources,
+        frozenset(c for c in lw.build.flow[f].cuts if c.draw != d.noise),
+    )
+    if getattr(getattr(d.estimator, "baseline", None), "keeps", False):
+        which = d.factor, d.value, d.noise
+        return baselined(lw, f, joint, which, d.estimator, scope, flow)
+    return lw.build.emit(
+        ("surrogate", d.estimator, f, joint),
+        f.name,
+        f.axes,
+        partial(ir.Surrogate, estimator=d.estimator, f=f, log_q=joint, axis=axis),
+        flow,
+    )
 
 
 def _own_rows(drawn: list[Drawn], d: Drawn, body: ir.Register, mixed: Axis | None) -> Axis | None:

@@ -11,10 +11,10 @@ from ancestral.core.axes import ROW, Axis
 from ancestral.distributions.rows import given_names
 from ancestral.losses.chain import LogMeanExp
 from ancestral.losses.iterative import IterativeLoss
-from ancestral.losses.node import Let, Node, Reduce
+from ancestral.losses.node import Let, Node, Planned, Reduce
 from ancestral.losses.over import reduced
 from ancestral.losses.prob import Expectation
-from ancestral.losses.scope import free, inputs
+from ancestral.losses.scope import free, inputs, read_by_plans
 
 Seen = Mapping[str, frozenset[str]]  # a name in a term, and the given variables behind it
 Meet = Callable[[frozenset[str]], None]
@@ -72,6 +72,8 @@ def _rows(node: Node, seen: Seen, given: frozenset[str], meet: Meet) -> frozense
     if not node.children:
         return _behind(free(node), seen)
     found = frozenset[str]().union(*(_rows(child, seen, given, meet) for child in node.children))
+    if isinstance(node, Planned):
+        found |= _behind(read_by_plans(node), seen)
     if isinstance(node, (Reduce, LogMeanExp)) and node.axis is None:
         meet(found)
         return found if reduced(node) else frozenset()

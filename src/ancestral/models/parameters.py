@@ -10,7 +10,7 @@ from ancestral.core.names import listing
 from ancestral.distributions import Distribution
 from ancestral.losses import Function, Node
 from ancestral.losses.apply import Apply, Grad, Jvp
-from ancestral.losses.node import Constant, Detach
+from ancestral.losses.node import Constant, Detach, Planned
 from ancestral.lowering.check import factors_of, laws_of
 
 Parameters = list[nn.Parameter]
@@ -19,6 +19,21 @@ Parameters = list[nn.Parameter]
 def modules_in(*losses: Node) -> list[nn.Module]:
     """The laws, networks of functions and trained numbers that losses mention, each once."""
     return _modules([law for loss in losses for law in laws_of(loss)], losses)
+
+
+def _of_plans(loss: Node, trained: Container[int] | None = None) -> Iterator[nn.Module]:
+    """The networks of the estimators of laws that a loss mentions, such as baselines.
+
+    Args:
+        loss: The loss.
+        trained: Identities of parameters: those of laws that have one of them; else of all.
+    """
+    mentioned = {id(law) for law in laws_of(loss)}
+    for node in _nodes(loss):
+        for law, choice in node.choices if isinstance(node, Planned) else ():
+            own = nn.Module.parameters(law)
+            if id(law) in mentioned and (trained is None or any(id(p) in trained for p in own)):
+                yield from getattr(choice, "networks", ())
 
 
 def modules_reached(loss: Node) -> list[nn.Module]:
@@ -35,7 +50,7 @@ def _uncut(node: Node) -> Node:
 
 
 def _modules(laws: Sequence[nn.Module], losses: Sequence[Node]) -> list[nn.Module]:
-    nets = [net for loss in losses for net in _networks(loss)]
+    nets = [net for loss in losses for net in (*_networks(loss), *_of_plans(loss))]
     numbers = [p for loss in losses for p in _numbers(loss)]
     found = {id(m): m for m in [*laws, *nets]}
     written = list({id(p): p for p in numbers}.values())
@@ -54,7 +69,10 @@ def modules_to_train(loss: Any, given: Sequence[Any] | None) -> list[nn.Module]:
         )
     if given is None:
         return modules_reached(loss)
-    return [_module(item) for item in several(given)]
+    found = [_module(item) for item in several(given)]
+    trained = {id(p) for m in found for p in nn.Module.parameters(m) if p.requires_grad}
+    with_plans = [*found, *_of_plans(loss, trained)]  # a baseline is trained with its law
+    return list({id(m): m for m in with_plans}.values())
 
 
 def several(given: Any) -> list[Any]:

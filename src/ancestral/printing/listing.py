@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ancestral.distributions.base import prob_text
 from ancestral.printing.dialect import number, printable
-from ancestral.program import chains, copies, loops, versions
+from ancestral.program import baselines, chains, copies, loops, versions
 from ancestral.program import instructions as ir
 from ancestral.program.relaxed import Relaxed, RelaxedDensity
 
@@ -208,6 +208,16 @@ def _scan(step: loops.Scan, names: Names) -> str:
     return f"for {step.axis.name}, carrying {', '.join(map(printable, carries))}:"
 
 
+def _baselined(step: baselines.Baselined, names: Names) -> str:
+    f = names[step.f]
+    told = f"{f} with {step.estimator} gradient by {names[step.log_q]}"
+    told += ", over the deviation (biased)" if step.estimator.biased else ""
+    if step.learned is None:
+        return told
+    b = names[step.learned]
+    return f"{told}, and 0 with that of ({f} - {b} - m)² by {b}"
+
+
 LINES: dict[type, Callable[[Any, Names], str]] = {
     ir.Input: lambda s, n: "given",
     ir.Number: lambda s, n: number(s.value.item() if isinstance(s.value, Tensor) else s.value),
@@ -258,13 +268,18 @@ LINES: dict[type, Callable[[Any, Names], str]] = {
     loops.Scan: _scan,
     loops.Stacked: lambda s, n: f"{n[s.inner]} of all steps",
     chains.Unnormalised: lambda s, n: f"-{n[s.arg]}, log {s.text} without its constant",
-    chains.State: lambda s, n: f"what the last step left of the chains of {s.text}",
+    chains.State: lambda s, n: f"what the last step left of {s.text}",
     chains.Start: lambda s, n: f"{s.text}",
     chains.Choose: lambda s, n: f"different entries of {n[s.state]}, by chance",
     chains.Recall: _recall,
     chains.Chain: _chain,
     chains.Store: lambda s, n: f"{n[s.state]} with {n[s.value]} at {n[s.index]}",
     ir.Surrogate: lambda s, n: f"{n[s.f]} with {s.estimator} gradient by {n[s.log_q]}",
+    baselines.Baselined: _baselined,
+    baselines.Moved: lambda s, n: (
+        f"{n[s.moments]} moved to the mean of {n[s.f]}"
+        + ("" if s.learned is None else f" - {n[s.learned]}")
+    ),
     copies.Gate: lambda s, n: f"{n[s.arg]}, its gradient scaled by {s.estimator}",
     copies.OverCopies: lambda s, n: (
         f"{n[s.f]} with {s.estimator} gradient by {n[s.own]}, weights {n[s.log_w]}"

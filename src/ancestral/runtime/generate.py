@@ -19,7 +19,7 @@ from ancestral.core.slope import slope
 from ancestral.distributions.network import Parts
 from ancestral.program import instructions as ir
 from ancestral.program.relaxed import Relaxed, RelaxedDensity
-from ancestral.runtime import chains, copies, versions
+from ancestral.runtime import baselines, chains, copies, versions
 from ancestral.runtime.derivatives import push
 from ancestral.runtime.drawing import text_of_draw
 from ancestral.runtime.experts import (
@@ -391,4 +391,5 @@ RULES: dict[type, Callable[[Writer, Any], None]] = {
     **chains.TEXTS,
     **copies.TEXTS,
     **versions.TEXTS,
+    **baselines.TEXTS,
 }

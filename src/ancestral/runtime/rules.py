@@ -18,7 +18,7 @@ from ancestral.distributions.network import check_rows, failed
 from ancestral.program import instructions as ir
 from ancestral.program import loops
 from ancestral.program.relaxed import Relaxed, RelaxedDensity
-from ancestral.runtime import chains, copies, versions
+from ancestral.runtime import baselines, chains, copies, versions
 from ancestral.runtime.batch import folded, sizes_of, unfolded
 from ancestral.runtime.derivatives import push
 from ancestral.runtime.draws import draw, event_of, span
@@ -360,4 +360,5 @@ RULES: dict[type, Callable[[Any, Run], Any]] = {
     **chains.MEANINGS,
     **copies.MEANINGS,
     **versions.MEANINGS,
+    **baselines.MEANINGS,
 }
