@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ancestral.losses.apply import Function, norm, sqnorm
+from ancestral.losses.apply import BatchFunction, Function, norm, sqnorm
 from ancestral.losses.iterative import IterativeLoss
 from ancestral.losses.node import (
     Constant,
@@ -28,6 +28,12 @@ from ancestral.losses.prob import (
 from ancestral.losses.sugar import Loss
 
 __all__ = [
+    "BatchFunction",
+    "AdversarialFDivergence",
+    "Wasserstein",
+    "SlicedWasserstein",
+    "Sinkhorn",
+    "KernelStein",
     "ELBO",
     "KL",
     "MMD",
@@ -115,6 +121,11 @@ _HIGHER = {
     "importance_weighted_objective": "ancestral.objectives.variational",
     "iw_objective": "ancestral.objectives.variational",
     "klpq": "ancestral.objectives.variational",
+    "AdversarialFDivergence": "ancestral.objectives.f_divergence",
+    "Wasserstein": "ancestral.objectives.optimal_transport",
+    "SlicedWasserstein": "ancestral.objectives.sliced_wasserstein",
+    "Sinkhorn": "ancestral.objectives.sinkhorn",
+    "KernelStein": "ancestral.objectives.stein",
     "EnergyDistance": "ancestral.objectives.energy_distance",
     "Pairs": "ancestral.estimators.rows",
     "Permuted": "ancestral.estimators.rows",

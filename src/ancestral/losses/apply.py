@@ -94,6 +94,26 @@ class Function:
         return Jvp(self, tuple(as_node(a) for a in args), tuple(as_node(a) for a in along))
 
 
+@dataclass(frozen=True, eq=False)
+class BatchFunction(Function):
+    """A function of all rows at once, such as a distance of two batches of draws.
+
+    Args:
+        net: Takes tensors of shape ``(rows, *event)``, returns one number per row, in each the
+            distance of the whole batches. It has no trained parameters.
+        name: How it prints.
+
+    Example:
+        >>> import torch
+        >>> from ancestral.losses import values
+        >>> def gap(x, y):
+        ...     return (x.mean() - y.mean()).abs().expand(len(x))
+        >>> d = BatchFunction(gap, name="d")
+        >>> d(*values("x y")).eval({"x": torch.tensor([1.0, 3.0]), "y": torch.tensor([0.0, 8.0])})
+        tensor([2., 2.])
+    """
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Apply(Node):
     """A function at a point."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from ancestral.core.errors import OptionError, VariableError, did_you_mean
 from ancestral.core.names import as_names
+from ancestral.losses.apply import BatchFunction
 from ancestral.losses.node import Node, Reduce, Unary
 from ancestral.losses.prob import LogProb, Prob
 from ancestral.losses.scope import free
@@ -75,6 +76,13 @@ def depth(node: Any) -> int:
     """How many rows are added inside of each other in a term, reduced there or not."""
     inside = max((depth(child) for child in node.children), default=0)
     return inside + isinstance(node, OverRows)
+
+
+def mixes_rows(node: Any) -> bool:
+    """Whether a row of a term reads other rows, too."""
+    if isinstance(node, OverRows) or isinstance(getattr(node, "fn", None), BatchFunction):
+        return True
+    return any(mixes_rows(child) for child in node.children)
 
 
 def levels(node: Any) -> frozenset[int]:

@@ -13,7 +13,7 @@ from ancestral.core.axes import ROW, union
 from ancestral.core.errors import OptionError, ScopeError, did_you_mean
 from ancestral.core.names import listing
 from ancestral.distributions.net_of_weights import places_in_call
-from ancestral.losses.apply import Apply, Grad, Jvp, Norm
+from ancestral.losses.apply import Apply, BatchFunction, Grad, Jvp, Norm
 from ancestral.losses.chain import LogMeanExp
 from ancestral.losses.globals import SIZE
 from ancestral.losses.node import (
@@ -64,10 +64,26 @@ def value(lw: Lowering, node: Value, scope: Scope) -> Sum:
 def apply(lw: Lowering, node: Apply, scope: Scope) -> Sum:
     """A function at a point."""
     args, move = lw.unmoved(_registers(lw, node, node.args, scope, 0))
+    if isinstance(node.fn, BatchFunction):
+        _check_batch(node, args, moved=move is not None)
     slot = lw.build.function_slot(node.fn)
     make = partial(ir.Call, fn=slot, args=args, text=label(node))
     out = _applied(lw, node, ("call", slot, args), args, make)
+    if isinstance(node.fn, BatchFunction):
+        lw.plug_in.update(out.terms)  # of a batch's own law, which is not that of its draws
     return out if move is None else replace(out, terms={move(r): c for r, c in out.terms.items()})
+
+
+def _check_batch(node: Apply, args: "Registers", *, moved: bool) -> None:
+    """Raise if a function of whole batches would be given anything but one row per row."""
+    axes = union(*(r.axes for r in args))
+    if moved or len(axes) != 1 or axes[0].kind != ROW:
+        told = ", ".join(a.name for a in axes) or "none"
+        raise OptionError(
+            f"{loss_text.text(node)} reads all rows of one batch at once, but its arguments have "
+            f"the axes: {told}. Leave out sample_shape=, copies, enumeration and over_rows, and "
+            "draw from both laws on the same rows."
+        )
 
 
 def grad(lw: Lowering, node: Grad, scope: Scope) -> Sum:

@@ -11,7 +11,7 @@ from ancestral.distributions.noise import kinds, named
 from ancestral.estimators.base import Estimator
 from ancestral.losses.chain import ClosedForm
 from ancestral.losses.node import Constant
-from ancestral.losses.over import depth, levels
+from ancestral.losses.over import levels, mixes_rows
 from ancestral.losses.prob import Expectation, LogProb, Prob
 from ancestral.lowering import energy, experts, flows, particles, sequence, versions
 from ancestral.lowering.build import LOSS, CutPath, Flow, Sum, law_key
@@ -92,7 +92,7 @@ def expectation(lw: Lowering, node: Expectation, scope: Scope) -> Sum:
     inner = over_copies(lw, node, inner, drawn, replace(inside, path=()))
     if not averaged & set(inner.axes) and all(d.estimator is None for d in drawn):
         return inner  # a sum in an expectation meets the terms beside it
-    mixed = row if depth(node.body) else None  # a row of the body reads draws of all rows
+    mixed = row if mixes_rows(node.body) else None  # a row of the body reads draws of all rows
     inner = estimate(lw, inner, drawn, replace(inside, path=()), mixed)
     if not averaged & set(inner.axes):  # tables are summed already; weights may have brought axes
         return inner

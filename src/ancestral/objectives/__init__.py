@@ -3,6 +3,7 @@
 from ancestral.objectives.cubo import CUBO
 from ancestral.objectives.elbo import ELBO
 from ancestral.objectives.energy_distance import EnergyDistance
+from ancestral.objectives.f_divergence import AdversarialFDivergence
 from ancestral.objectives.gradient_penalty import R1, GradientPenalty
 from ancestral.objectives.hinge import AdversarialHinge
 from ancestral.objectives.importance import LogJoint, SelfNormalized
@@ -12,12 +13,21 @@ from ancestral.objectives.jensen_shannon import AdversarialJensenShannon
 from ancestral.objectives.kullback_leibler import AdversarialKullbackLeibler
 from ancestral.objectives.least_squares import AdversarialLeastSquares
 from ancestral.objectives.mmd import MMD
+from ancestral.objectives.optimal_transport import Wasserstein
 from ancestral.objectives.renyi import Renyi
+from ancestral.objectives.sinkhorn import Sinkhorn
+from ancestral.objectives.sliced_wasserstein import SlicedWasserstein
+from ancestral.objectives.stein import KernelStein
 from ancestral.objectives.tvo import TVO
 from ancestral.objectives.wake_sleep import ReweightedWakeSleep, WakeSleepLosses
 from ancestral.objectives.wasserstein import AdversarialWassersteinDistance
 
 __all__ = [
+    "AdversarialFDivergence",
+    "Wasserstein",
+    "SlicedWasserstein",
+    "Sinkhorn",
+    "KernelStein",
     "CUBO",
     "ELBO",
     "IWAE",

@@ -113,19 +113,9 @@ def kernel_of(kernel: str | Kernel, bandwidth: float | Sequence[float]) -> Kerne
 
 def discrepancy(p: Distribution, r: Distribution, k: Kernel, what: str) -> Node:
     r""":math:`E[k(x,x')] - 2E[k(x,y)] + E[k(y,y')]`, over all pairs of different rows."""
-    for law in (p, r):
-        if len(law.var) != 1 or law.cond_var:
-            raise VariableError(
-                f"{what}: {law.prob_text} must be the law of one variable without conditions. "
-                "Integrate out the others; an aggregate over data is "
-                "(q * p_data).marginalize_var('x')."
-            )
-    if p.var == r.var and is_batch_level(r) and not is_batch_level(p):
-        p = _fresh(p, r)  # the draws of an aggregate are those of the rest of the loss, by name
-    elif p.var == r.var:
-        r = _fresh(r, p)
-    p1 = _fresh(p, r)
-    r1 = _fresh(r, p, p1)
+    p, r = told_apart(p, r, what)
+    p1 = fresh(p, r)
+    r1 = fresh(r, p, p1)
     x, x1, y, y1 = (values([law.var[0]]) for law in (p, p1, r, r1))
     found = (
         Expectation(p * p1, k(x, x1))
@@ -135,7 +125,27 @@ def discrepancy(p: Distribution, r: Distribution, k: Kernel, what: str) -> Node:
     return found.estimate({p: Pairs(), r: Pairs()})
 
 
-def _fresh(law: Distribution, *others: Distribution) -> Distribution:
+def told_apart(p: Distribution, r: Distribution, what: str) -> tuple[Distribution, Distribution]:
+    """Two laws of one variable each, of different names.
+
+    Raises:
+        VariableError: If a law is of several variables, or has conditions.
+    """
+    for law in (p, r):
+        if len(law.var) != 1 or law.cond_var:
+            raise VariableError(
+                f"{what}: {law.prob_text} must be the law of one variable without conditions. "
+                "Integrate out the others; an aggregate over data is "
+                "(q * p_data).marginalize_var('x')."
+            )
+    if p.var == r.var and is_batch_level(r) and not is_batch_level(p):
+        p = fresh(p, r)  # the draws of an aggregate are those of the rest of the loss, by name
+    elif p.var == r.var:
+        r = fresh(r, p)
+    return p, r
+
+
+def fresh(law: Distribution, *others: Distribution) -> Distribution:
     """The law of a variable with as many primes as none of the others has."""
     taken = {v for d in (law, *others) for v in (*d.all_var, *d.cond_var)}
     name = law.var[0]
