@@ -19,7 +19,7 @@ from torch import Tensor
 from ancestral.core.errors import OptionError
 from ancestral.distributions import Coupling, Distribution
 from ancestral.distributions.coupling import assignment
-from ancestral.losses import E, Expectation, norm, sqnorm, values
+from ancestral.losses import E, Expectation, Node, norm, sqnorm, values
 from ancestral.objectives.mmd import told_apart
 
 
@@ -47,7 +47,7 @@ def Wasserstein(p: Distribution, r: Distribution, *, order: float = 2.0) -> Expe
     check_order(order, "Wasserstein")
     p, r = told_apart(p, r, "Wasserstein")
     x, y = values([p.var[0], r.var[0]])
-    cost = sqnorm(x - y) if order == 2 else norm(x - y)
+    cost: Node = sqnorm(x - y) if order == 2 else norm(x - y)
     cost = cost if order in (1, 2) else cost**order
     return E(Coupling(p, r, _matching(order)), cost)
 

@@ -72,8 +72,8 @@ def Sinkhorn(
     if not isinstance(iterations, int) or isinstance(iterations, bool) or iterations < 2:
         raise OptionError(f"Sinkhorn(iterations={iterations!r}): give a whole number >= 2.")
     p, r = told_apart(p, r, "Sinkhorn")
-    options = {"epsilon": float(epsilon), "order": float(order), "iterations": iterations}
-    divergence = BatchFunction(partial(sinkhorn, **options), name="S_ε")
+    run = partial(sinkhorn, epsilon=float(epsilon), order=float(order), iterations=iterations)
+    divergence = BatchFunction(run, name="S_ε")
     return E(p * r, divergence(*values([p.var[0], r.var[0]])))
 
 

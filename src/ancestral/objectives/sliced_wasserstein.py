@@ -21,7 +21,7 @@ from ancestral.core.errors import OptionError
 from ancestral.distributions import Distribution, Normal
 from ancestral.losses import E, Expectation, values
 from ancestral.losses.apply import BatchFunction
-from ancestral.objectives.mmd import told_apart
+from ancestral.objectives.mmd import fresh, told_apart
 from ancestral.objectives.optimal_transport import check_order
 
 
@@ -61,7 +61,7 @@ def SlicedWasserstein(
         )
     event = _event(p, r) if features_shape is None else tuple(features_shape)
     p, r = told_apart(p, r, "SlicedWasserstein")
-    directions = Normal(
+    normal = Normal(  # type: ignore[call-arg] # a law's word, whatever its family takes
         var=["theta"],
         loc=0.0,
         scale=1.0,
@@ -69,8 +69,10 @@ def SlicedWasserstein(
         name="p_θ",
         plate=None,
     )
+    taken = {*p.all_var, *r.all_var}
+    directions = fresh(normal, p, r) if "theta" in taken else normal
     distance = BatchFunction(partial(sliced, order=order), name="SW")
-    return E(p * r * directions, distance(*values([p.var[0], r.var[0], "theta"])))
+    return E(p * r * directions, distance(*values([law.var[0] for law in (p, r, directions)])))
 
 
 def sliced(x: Tensor, y: Tensor, theta: Tensor, order: float) -> Tensor:
