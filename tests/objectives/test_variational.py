@@ -18,12 +18,15 @@ from ancestral.losses import (
     IWAE,
     VIMCO,
     InclusiveKL,
+    Learned,
+    MovingAverage,
     Score,
     elbo,
     importance_weighted_objective,
     iw_objective,
     klpq,
 )
+from ancestral.models import Model
 
 X = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
 
@@ -86,6 +89,10 @@ WORDS = {
         lambda p, q: elbo(p, ["x"], variational=q).reinforce(variance_reduction=False),
         lambda p, q: -ELBO(p, q).estimate({q: Score()}),
     ),
+    "moving mean": (
+        lambda p, q: elbo(p, ["x"], variational=q).reinforce(decay=0.9),
+        lambda p, q: -ELBO(p, q).estimate({q: Score(MovingAverage(0.9))}),
+    ),
     "iwae": (
         lambda p, q: iw_objective(p, ["x"], axis=0, variational=q, n_samples=4).sgvb(),
         lambda p, q: -IWAE(p, q, k=4),
@@ -117,6 +124,42 @@ def test_a_word_is_minus_the_bound_with_the_estimator(word, nets):
         found.append((str(loss), value, slopes(value, *trained)))
     assert found[0][0] == found[1][0]
     torch.testing.assert_close(found[0][1:], found[1][1:])
+
+
+def test_a_learned_baseline_is_trained_with_the_cost(nets):
+    """ZhuSuan's pair: their sum is minimised; the baseline's own cost is a part of the first."""
+    p, q = laws(nets)
+    baseline = nn.Linear(3, 1)
+    cost, other = elbo(p, ["x"], variational=q).reinforce(baseline=baseline)
+    assert str(cost) == "-E_{q(z|x)}[log p(x,z) - log q(z|x)]"
+    wanted = -ELBO(p, q).estimate({q: Score(Learned(baseline, cond_var=["x"]))})
+    found = []
+    for loss in (cost + other, wanted):
+        torch.manual_seed(1)
+        value = loss.mean().eval({"x": X})
+        found.append((value, slopes(value, *nets, baseline)))
+    torch.testing.assert_close(*found)
+    with pytest.raises(OptionError, match="nn.Module"):
+        elbo(p, ["x"], variational=q).reinforce(baseline=torch.zeros(2))
+    net = encoder(nets[1], X, is_reparameterized=False).observe()
+    with pytest.raises(OptionError, match="of tensors it is a tensor"):
+        elbo(generator(nets[0], 2), {"x": X}, variational=net).reinforce(baseline=baseline)
+    one = encoder(nets[1], X[:1], is_reparameterized=False).observe()
+    with pytest.raises(OptionError, match="moving mean is state"):
+        elbo(generator(nets[0], 1), {"x": X[:1]}, variational=one).reinforce()
+
+
+def test_a_moving_mean_is_state_of_the_model(nets):
+    p, q = laws(nets)
+    model = Model(
+        loss=elbo(p, ["x"], variational=q).reinforce().mean(),
+        distributions=[p, q],
+        optimizer=torch.optim.SGD,
+        optimizer_params={"lr": 0.0},
+    )
+    value = model.train({"x": X})
+    (moments,) = (v for k, v in model.state.items() if "baseline" in k)
+    torch.testing.assert_close(moments[1].abs(), value.abs())
 
 
 def test_a_bound_prints_as_the_bound(nets):
@@ -497,3 +540,37 @@ def test_a_path_derivative_through_another_draw_is_refused():
     drawn = backwards(params, x, use_path_derivative=True).observe()
     with pytest.raises(GradientError, match="node z0: .*z1"):
         elbo(chain(3), {"x": x}, variational=drawn)
+
+
+# -- weights as latents -------------------------------------------------------------------------
+def test_a_log_joint_of_globals_is_taken_as_written():
+    """No N/B of ours on top: minibatches, each with the override's N, average to the whole."""
+    torch.manual_seed(0)
+    x, y = torch.randn(6, 3), torch.randn(6)
+    loc = torch.zeros(3, requires_grad=True)
+    w = loc.detach() + torch.randn(4, 3)
+
+    @meta_bayesian_net()
+    def network(x):
+        bn = BayesianNet()
+        weights = bn.normal("w", torch.zeros(3), std=1.0, group_ndims=1, n_samples=4)
+        bn.normal("y", weights @ x.T, std=0.1)
+        return bn
+
+    def bound(rows, override):
+        model = network(x[rows])
+        model.log_joint = override
+        log_q = Normal.log_density(w, loc, 1.0).sum(-1)
+        return elbo(model, {"y": y[rows]}, latent={"w": (w, log_q)}, axis=0).value
+
+    def override(bn):
+        log_w, log_y = bn.cond_log_prob(["w", "y"])
+        return log_w + 6 * log_y.mean(1)
+
+    whole = bound(
+        slice(None), lambda bn: sum(p.reshape(4, -1).sum(1) for p in bn.cond_log_prob(["w", "y"]))
+    )
+    parts = [bound(slice(i, i + 2), override) for i in (0, 2, 4)]
+    torch.testing.assert_close(sum(parts) / 3, whole)
+    with pytest.raises(ShapeError, match="node w .*node y"):
+        bound(slice(0, 4), None)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from ancestral.core.errors import GradientOnlyError, OptionError
 from ancestral.distributions import BayesianNet, Distribution, MetaBayesianNet
+from ancestral.estimators.baselines import Learned, MovingAverage
 from ancestral.estimators.pathwise import Pathwise
 from ancestral.estimators.score import Score
 from ancestral.estimators.vimco import VIMCO
@@ -150,9 +151,11 @@ class EvidenceLowerBound(Bound):
                 "reinforce(baseline=...): of laws it is an nn.Module, which is run on their "
                 f"conditions; got a {type(baseline).__name__}."
             )
-        choice = None
-        if baseline is not None or variance_reduction:
-            raise OptionError("reinforce(variance_reduction=False): there is no moving mean yet.")
+        choice: Learned | MovingAverage | None = None
+        if baseline is not None:
+            choice = Learned(baseline, cond_var=self.sides.q.cond_var or None, decay=decay)
+        elif variance_reduction:
+            choice = MovingAverage(decay)
         cost = -self.loss.estimate({self.sides.q: Score(choice)})
         return cost if baseline is None else (cost, ValueLoss(0.0))
 
