@@ -109,7 +109,9 @@ def variances_of_bits(copies: int, seed: int = 0) -> dict[str, float]:
         noise, p = every_outcome(eta, copies)
         noise = noise if copies > 1 else noise[0]
         with torch.no_grad():
-            levels.append((p * loss.eval({"eta": eta.expand(len(p), -1)}, noise={"z": noise})).sum())
+            levels.append(
+                (p * loss.eval({"eta": eta.expand(len(p), -1)}, noise={"z": noise})).sum()
+            )
     rest = torch.stack(levels).mean()
     for eta, row, level in zip(logits, log_p, levels, strict=True):
         q, loss = bound(row, copies)
@@ -198,8 +200,13 @@ def lines_of(head: list[str], columns: list[dict[str, float]]) -> Iterator[str]:
     yield f"|{'---|' * len(head)}"
     names = dict.fromkeys(name for column in columns for name in column)
     for name in names:
-        cells = (f"{c[name]:.4g}" if name in c else "" for c in columns)
+        cells = (_told(c.get(name)) for c in columns)
         yield f"| {name} | {' | '.join(cells)} |"
+
+
+def _told(value: float | None) -> str:
+    """A number; of none nothing, and what rounding leaves of 0 is 0."""
+    return "" if value is None else f"{value if value > 1e-20 else 0.0:.4g}"
 
 
 def tables() -> Iterator[str]:
