@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ancestral.data import digits
-from ancestral.distributions import Bernoulli, Distribution, Normal
+from ancestral.distributions import Bernoulli, Distribution, Joint, Normal
 from ancestral.evaluation import Measurement, Reference, Reproduction, bound
 from ancestral.losses import KL, E
 from ancestral.models import Model, Recipe
@@ -111,7 +111,8 @@ def reproduce(
     above = bound(recipe.objective, data.test, laws=recipe.laws, draws=16)
     found = Measurement.of(above, "test bound", reference=ONE, at_least=ONE.value)
     top = {"z1": torch.randn(8, 6).to(device).repeat_interleave(8, 0)}
-    means = recipe.decoder.sample_mean(recipe.generative.sample(top))
+    below = Joint([f for f in recipe.generative.factors if "z1" not in f.var])
+    means = recipe.decoder.sample_mean(below.sample(top))
     return Reproduction(
         (found,),
         png(image_grid(means.reshape(-1, *data.shape), columns=8, size=24)),
