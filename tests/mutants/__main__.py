@@ -67,16 +67,16 @@ def drawn(seed: int, count: int) -> list[Site]:
 def failing_test(site: Site) -> str | None:
     """The first test that notices, or ``None``; a mutant that cannot be imported is noticed.
 
-    Tests that name a class of the file come first, since they are the likeliest to notice.
+    Tests that name a class of the file, or else the file, come first: the likeliest to notice.
     """
     paths = [t for t in TESTS[site.path.split("/")[0]] if (ROOT / t).exists()]
     tree = ast.parse((SOURCE / site.path).read_text("utf-8"))
-    classes = [n.name for n in tree.body if isinstance(n, ast.ClassDef) and n.name[0] != "_"]
+    names = [n.name for n in tree.body if isinstance(n, ast.ClassDef) and n.name[0] != "_"]
+    names = names or [Path(site.path).stem.removesuffix("s")]
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(SOURCE, Path(folder) / "ancestral")
         (Path(folder) / "ancestral" / site.path).write_text(site.mutated(), "utf-8")
-        near = run(folder, [*paths, "-k", " or ".join(classes)]) if classes else None
-        return near or run(folder, paths)
+        return run(folder, [*paths, "-k", " or ".join(names)]) or run(folder, paths)
 
 
 def run(folder: str, arguments: list[str]) -> str | None:
