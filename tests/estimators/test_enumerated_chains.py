@@ -116,9 +116,9 @@ GRAPHS: dict[str, tuple[list[tuple[int, ...]], list[tuple[int, ...]]]] = {
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-@pytest.mark.parametrize("form", ["one", "several", "nested", "product"])
+@pytest.mark.parametrize("form", ["one", "several", "nested", "product", "exponential"])
 def test_a_sum_of_terms_is_exact_whatever_the_graph(name: str, form: str) -> None:
-    """In one expectation, in one for each term, nested, and of a product of terms."""
+    """In one expectation, in one for each term, nested; of a product, and of an exponential."""
     parents, terms = GRAPHS[name]
     count = len(parents)
     laws, x = graph(parents), torch.tensor([[0.3], [-1.0], [0.8]], dtype=f64)
@@ -131,6 +131,8 @@ def test_a_sum_of_terms_is_exact_whatever_the_graph(name: str, form: str) -> Non
     hands = [curve(*(grid[i] for i in names))[..., None] for (_, curve), names in functions]
     if form == "product":
         body, by_hand = product(bodies) - sum(log_q), product(hands) - sum(tables)
+    elif form == "exponential":
+        body, by_hand = (0.5 * sum(bodies) + 0.3).exp(), (0.5 * sum(hands) + 0.3).exp()
     else:
         body, by_hand = sum(bodies) - sum(log_q), sum(hands) - sum(tables)
     loss = E(product(laws), body)

@@ -288,12 +288,25 @@ def refuse_sampling(dist: "Distribution") -> None:
             )
 
 
-def refuse_density(dist: "Distribution", *, by_plan: bool = False) -> None:
+def has_sum(dist: "Distribution") -> bool:
+    """Whether the variables that are integrated out have values that can be listed, row by row."""
+    hidden = [f for f in dist.factors if {*f.var} & {*dist.integrated}]
+    return all(
+        len(f.var) == 1
+        and f.copies is None
+        and f.law.plate is not None
+        and hasattr(f.law.moves, "values")
+        for f in hidden
+    )
+
+
+def refuse_density(dist: "Distribution", *, by_plan: bool = False, summed: bool = False) -> None:
     """Raise if the law has no density that can be evaluated, naming why and what to do.
 
     Args:
         dist: The law.
         by_plan: Let laws of points pass: a plan may give their divergence a gradient.
+        summed: Let discrete variables be integrated out: they can be summed.
     """
     for factor in dist.factors:
         if not factor.law.has_density and {*factor.cond_var} & {*dist.integrated}:
@@ -303,7 +316,13 @@ def refuse_density(dist: "Distribution", *, by_plan: bool = False) -> None:
                 "integrated out: an implicit law, without a density. Compare its draws with an "
                 "adversarial or a kernel objective (a discriminator, MMD)."
             )
-    if dist.integrated:
+    if dist.integrated and not (summed and has_sum(dist)):
+        if has_sum(dist):
+            raise DensityError(
+                f"{dist.prob_text}: {listing(dist.integrated)} is integrated out. Its log density "
+                f"is a sum over {listing(dist.integrated)}, taken by a loss: "
+                f"{dist.name}.log_prob().eval({{...}})."
+            )
         raise DensityError(
             f"log {dist.prob_text}: {listing(dist.integrated)} is integrated out, and the "
             "integral has no closed form. Use a bound: E(q, joint.log_prob() - q.log_prob()), "

@@ -105,7 +105,9 @@ def _shared(node: Any, bound: frozenset[str]) -> Node:
         every = node.law.factors
         rows = [f for f in every if f.law.plate is not None]
         others = [f for f in every if f.law.plate is None]
-        return Add(LogProb(Joint(rows)), Div(LogProb(Joint(others)), Value(SIZE)))
+        return Add(
+            LogProb(Joint(rows, node.law.integrated)), Div(LogProb(Joint(others)), Value(SIZE))
+        )
     raise ScopeError(
         f"a {type(node).__name__} of a term with rows and one of a global variable, under a mean "
         "or sum over rows: there the global's term counts once for the data set, so that it must "

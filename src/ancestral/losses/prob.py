@@ -32,13 +32,17 @@ def _draws(sample_shape: Any) -> int | None:
 class LogProb(Node):
     r"""The log density of a law, :math:`\log p(x|z)`; of a joint law, of all its variables.
 
+    Discrete variables that are integrated out are summed exactly, :math:`\log\sum_z p(x,z)`,
+    variable by variable: along a chain at a cost linear in its length.
+
     Args:
         law: The law.
         mask: The name of a variable S with an entry for each factor of the law: those where it is
             0 are left out, :math:`\sum_i S_i \log p_i`. What stands there may be NaN.
 
     Raises:
-        DensityError: If a factor has no density or a variable is integrated out.
+        DensityError: If a factor has no density, or a variable without a list of values is
+            integrated out.
 
     Example:
         >>> from ancestral.distributions import Normal
@@ -52,7 +56,7 @@ class LogProb(Node):
     def __post_init__(self) -> None:
         if self.mask is not None:
             as_names([self.mask], "mask")
-        refuse_density(_law(self.law, "LogProb"), by_plan=True)
+        refuse_density(_law(self.law, "LogProb"), by_plan=True, summed=self.mask is None)
         refuse_copies(self.law, "log_prob")
 
 
@@ -63,7 +67,7 @@ class Prob(Node):
     law: Distribution
 
     def __post_init__(self) -> None:
-        refuse_density(_law(self.law, "Prob"))
+        refuse_density(_law(self.law, "Prob"), summed=True)
         refuse_copies(self.law, "prob")
 
 

@@ -196,7 +196,13 @@ def pow(lw: Lowering, node: Pow, scope: Scope) -> Sum:
 
 def unary(lw: Lowering, node: Unary, scope: Scope) -> Sum:
     """exp, log or abs."""
-    return _of_each(lw, node.kind, lw.lower(node.arg, scope.below(node, 0)))
+    arg = lw.lower(node.arg, scope.below(node, 0))
+    if node.kind == "log" and list(arg.terms.values()) == [1.0] and not arg.bias:
+        (register,) = arg.terms  # of a sum over values in logarithms, no exponential is taken
+        step = lw.build.made.get(register)
+        if isinstance(step, ir.Elementwise) and step.op == "exp":
+            return Sum({step.args[0]: 1.0}, kind=arg.kind)
+    return _of_each(lw, node.kind, arg)
 
 
 def clamp(lw: Lowering, node: Clamp, scope: Scope) -> Sum:

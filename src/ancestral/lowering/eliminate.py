@@ -14,10 +14,13 @@ where sets without a common ancestor are independent. Along a chain these are th
 :math:`q(z_t) = \sum_{z_{t-1}} q(z_t|z_{t-1})\,q(z_{t-1})`. Equal messages are one register, so that
 the cost of a chain is linear in its length.
 
-Source: Koller and Friedman, Probabilistic Graphical Models (2009), sections 9.3 and 9.4.
+A product, or the exponential of a sum, is summed with its weights variable by variable, in an order
+that joins as few variables as it can (variable elimination).
+
+Source: Koller and Friedman, Probabilistic Graphical Models (2009), sections 9.3, 9.4 and 10.2.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ancestral.core.axes import Axis
@@ -27,6 +30,7 @@ from ancestral.program import instructions as ir
 
 Set = frozenset[Axis]
 Factors = tuple[ir.Register, ...]
+SPLIT = {"mul": 1, "exp": 0}  # what is taken apart where it reads more variables than so many
 
 
 @dataclass(frozen=True)
@@ -62,10 +66,14 @@ class Marginals:
 
     def of(self, wanted: Set) -> Factors:
         """Tables whose product is the probability of these variables."""
-        every = frozenset[Axis]().union(*(self._behind[a] for a in wanted))
-        for axis in sorted(every, key=self._order.__getitem__):
+        for axis in self.behind(wanted):
             self._of(frozenset({axis}))  # each by those before it, or calls would be as deep
         return self._of(wanted)
+
+    def behind(self, wanted: Set) -> list[Axis]:
+        """The variables and all that they are drawn from, in the order in which they are drawn."""
+        every = frozenset[Axis]().union(*(self._behind[a] for a in wanted))
+        return sorted(every, key=self._order.__getitem__)
 
     def _of(self, wanted: Set) -> Factors:
         if wanted not in self._known:
@@ -106,16 +114,22 @@ def expected(lw: Lowering, body: Sum, tables: Sequence[Table]) -> Sum:
 
     Args:
         lw: The lowering.
-        body: The terms.
+        body: The terms; of a product, and of the exponential of a sum, each factor is met by the
+            sums over its own variables.
         tables: The variables in the order in which they are drawn.
     """
     marginals = Marginals(lw, tables)
-    terms: dict[ir.Register, float] = {}
+    out = Sum({}, body.bias, body.kind)
     groups: dict[Set, dict[ir.Register, float]] = {}
     for register, c in body.terms.items():
         reads = marginals.reads(register)
-        (groups.setdefault(reads, {}) if reads else terms)[register] = c
-    out = Sum(terms, body.bias, body.kind)
+        step = lw.build.made.get(register)
+        if isinstance(step, ir.Elementwise) and len(reads) > SPLIT.get(step.op, len(reads)):
+            out = out.plus(Sum({_of_product(lw, step, marginals, reads): c}))
+        elif reads:
+            groups.setdefault(reads, {})[register] = c
+        else:
+            out = out.plus(Sum({register: c}))
     for reads, alike in groups.items():
         integrand = lw.build.register(Sum(alike))
         (total,) = contract(lw, (integrand, *marginals.of(reads)), reads)
@@ -123,25 +137,110 @@ def expected(lw: Lowering, body: Sum, tables: Sequence[Table]) -> Sum:
     return out
 
 
-def contract(lw: Lowering, factors: Iterable[ir.Register], over: Iterable[Axis]) -> Factors:
+def _of_product(
+    lw: Lowering, step: ir.Elementwise, marginals: Marginals, reads: Set
+) -> ir.Register:
+    """The expectation of a product, or of the exponential of a sum, which stays a logarithm."""
+    every = marginals.behind(reads)
+    if step.op == "mul":
+        return _product(
+            lw, contract(lw, (*_factors(lw, step), *map(marginals.weight, every)), every)
+        )
+    logs = [*_terms(lw, step.args[0]), *(marginals.tables[a].log_q() for a in every)]
+    log = lw.build.register(Sum(_counted(contract(lw, logs, every, logs=True))))
+    return lw.build.elementwise("exp", (log,))
+
+
+def _factors(lw: Lowering, step: ir.Elementwise) -> list[ir.Register]:
+    """The factors of a product, those of its factors too."""
+    found: list[ir.Register] = []
+    for arg in step.args:
+        inner = lw.build.made.get(arg)
+        product = isinstance(inner, ir.Elementwise) and inner.op == "mul"
+        found += _factors(lw, inner) if product else [arg]  # type: ignore[arg-type]
+    return found
+
+
+def _terms(lw: Lowering, register: ir.Register) -> list[ir.Register]:
+    """The terms of a sum."""
+    step = lw.build.made.get(register)
+    if not isinstance(step, ir.Linear):
+        return [register]
+    found = [lw.build.register(Sum({r: c})) for c, r in step.terms]
+    return [*found, lw.build.number(step.bias)] if step.bias else found
+
+
+def _product(lw: Lowering, factors: Sequence[ir.Register]) -> ir.Register:
+    out = factors[0]
+    for other in factors[1:]:
+        out = lw.build.elementwise("mul", (other, out))
+    return out
+
+
+# -- elimination --------------------------------------------------------------------------------
+def contract(
+    lw: Lowering, tables: Iterable[ir.Register], over: Iterable[Axis], *, logs: bool = False
+) -> Factors:
     """A product of tables summed over some axes, one after the other.
 
-    Each sum multiplies only the tables that have its axis. That axis goes first which leaves the
-    smallest table; of equal ones the newest, which is drawn last.
+    Each sum multiplies only the tables that have its axis.
+
+    Args:
+        lw: The lowering.
+        tables: The tables.
+        over: The axes.
+        logs: The tables are logarithms, and so are those that are returned.
     """
-    found, left = list(factors), set(over)
-    while left:
-        axis = min(left, key=lambda a: (len(_together(found, a)), -a.age))
-        left.remove(axis)
+    found = list(tables)
+    for axis in order([f.axes for f in found], over):
         mine = [f for f in found if axis in f.axes]
-        product = mine[0]
-        for other in mine[1:]:
-            product = lw.build.elementwise("mul", (other, product))
-        found = [f for f in found if f not in mine]
-        found.insert(0, lw.build.reduce("sum", axis, product))
+        found = [f for f in found if axis not in f.axes]
+        if logs:
+            joint = lw.build.register(Sum(_counted(mine)))
+            found.insert(0, lw.build.reduce("logsumexp", axis, joint))
+        else:
+            found.insert(0, lw.build.reduce("sum", axis, _product(lw, mine)))
     return tuple(found)
 
 
-def _together(factors: Iterable[ir.Register], axis: Axis) -> set[Axis]:
-    """The axes of all tables that have one axis."""
-    return {a for f in factors if axis in f.axes for a in f.axes}
+def _counted(registers: Iterable[ir.Register]) -> dict[ir.Register, float]:
+    """Terms of a sum, equal ones collected."""
+    terms: dict[ir.Register, float] = {}
+    for r in registers:
+        terms[r] = terms.get(r, 0.0) + 1.0
+    return terms
+
+
+def order(tables: Iterable[Iterable[Axis]], over: Iterable[Axis]) -> list[Axis]:
+    """Axes in the order in which they are summed: the next is always one whose sum joins the
+    fewest pairs of axes that no table had together; of equal ones that which leaves the smallest
+    table, then the newest.
+
+    Example:
+        >>> a, b, c = (Axis(name, 0, age=i) for i, name in enumerate("abc"))
+        >>> [str(axis) for axis in order([(a, b), (b, c)], [a, b, c])]
+        ['c', 'b', 'a']
+    """
+    near: dict[Axis, set[Axis]] = {}
+    for axes in tables:
+        for axis in axes:
+            near.setdefault(axis, set()).update(a for a in axes if a != axis)
+    costs = {a: _cost(a, near) for a in sorted(over, key=lambda a: -a.age)}
+    found: list[Axis] = []
+    while costs:
+        axis = min(costs, key=costs.__getitem__)
+        del costs[axis]
+        found.append(axis)
+        joined = near.pop(axis)
+        for a in joined:
+            near[a] = (near[a] | joined) - {a, axis}
+        for a in joined.union(*(near[a] for a in joined)) & costs.keys():
+            costs[a] = _cost(a, near)
+    return found
+
+
+def _cost(axis: Axis, near: Mapping[Axis, set[Axis]]) -> tuple[int, int, int]:
+    """The pairs that a sum over an axis joins, the axes that it leaves together, its age."""
+    mine = near[axis]
+    missing = sum(len(mine - near[a]) - 1 for a in mine)  # each pair twice
+    return missing // 2, len(mine), -axis.age

@@ -19,6 +19,7 @@ from ancestral.lowering.choice import choice
 from ancestral.lowering.context import Lowering, Map, Scope, base_of, label
 from ancestral.lowering.copies import check_conditions, check_linear, gated, over_copies
 from ancestral.lowering.estimate import Drawn, density, estimate
+from ancestral.lowering.marginal import log_marginal
 from ancestral.lowering.records import key_of, own_axes, record_of
 from ancestral.lowering.rows import Rows, keeps_rows, row_axis
 from ancestral.printing import loss as loss_text
@@ -28,6 +29,8 @@ from ancestral.program.relaxed import Relaxed
 
 def log_prob(lw: Lowering, node: LogProb, scope: Scope) -> Sum:
     """The sum of the factors' log densities, of those that are present."""
+    if node.law.integrated:
+        return log_marginal(lw, node.law, scope, density)
     total = Sum()
     mask = None if node.mask is None else lw.value(node.mask, scope)
     for i, factor in enumerate(node.law.factors):

@@ -18,7 +18,7 @@ from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
 
-from ancestral.core.axes import Axis, union
+from ancestral.core.axes import PLAN, Axis, union
 from ancestral.core.errors import OptionError
 from ancestral.lowering.build import Flow
 from ancestral.lowering.context import Lowering
@@ -205,7 +205,7 @@ def _mapped(value: Any, moved: Mapping[ir.Register, ir.Register]) -> Any:
 
 
 def pruned(steps: Sequence[ir.Step], wanted: Iterable[ir.Register]) -> list[ir.Step]:
-    """A program's steps without views and stacks that nothing reads.
+    """A program's steps without views, stacks and tables that nothing reads.
 
     Args:
         steps: The steps in order.
@@ -214,7 +214,7 @@ def pruned(steps: Sequence[ir.Step], wanted: Iterable[ir.Register]) -> list[ir.S
     read = set(wanted)
     kept: list[ir.Step] = []
     for step in reversed(steps):
-        if isinstance(step, VIEWS) and step.out not in read:
+        if step.out not in read and (isinstance(step, VIEWS) or _is_table(step)):
             continue
         if isinstance(step, loops.Stacked):
             read.add(step.inner)
@@ -225,4 +225,10 @@ def pruned(steps: Sequence[ir.Step], wanted: Iterable[ir.Register]) -> list[ir.S
     return kept[::-1]
 
 
+def _is_table(step: ir.Step) -> bool:
+    """Whether a step puts values of enumerated variables together."""
+    return isinstance(step, TABLES) and any(a.kind == PLAN and not a.size for a in step.out.axes)
+
+
+TABLES = (ir.Elementwise, ir.Linear, ir.Reduce, ir.Density)
 VIEWS = (ir.Retime, loops.Clock, loops.Shift, loops.Initial, loops.Stacked, loops.Keep)

@@ -85,7 +85,7 @@ def _factors(node: Node, sign: float = 1.0) -> list[tuple[float, Node]] | None:
         return [*(_factors(node.left, sign) or []), *(_factors(node.right, -sign) or [])]
     if isinstance(node, Neg):
         return _factors(node.arg, -sign)
-    if isinstance(node, LogProb) and node.mask is None:
+    if isinstance(node, LogProb) and node.mask is None and not node.law.integrated:
         return [(sign, LogProb(_single(node.law, i))) for i in range(len(node.law.factors))]
     return [(sign, node)]
 
