@@ -36,6 +36,7 @@ from ancestral.losses import (
     Score,
     values,
 )
+from tests.contracts.linear_model import data, exact, linear
 from tests.contracts.outcomes import (
     PROBLEMS,
     Free,
@@ -94,7 +95,8 @@ def instances() -> Iterator[Estimator]:
 
 
 ALL = list(instances())
-ESTIMATORS = [e for e in ALL if not (e.biased or e.over_copies or e.how == "versions")]
+ESTIMATORS = [e for e in ALL if not (e.biased or e.over_copies or e.how in ("versions", "layers"))]
+LAYERS = [e for e in ALL if e.how == "layers"]  # which draw the layers of a network
 VERSIONS = [e for e in ALL if e.how == "versions"]  # whose means are integrals over their noise
 BOUNDS = [e for e in ALL if e.over_copies]  # those of bounds over copies, which have their tests
 BIASED = [e for e in ALL if e.biased and e.how != "relaxed"]
@@ -412,6 +414,33 @@ def test_the_mean_gradient_over_versions_of_a_normal_law_is_exact(chosen: Estima
     assert value.item() == pytest.approx(exact.item(), abs=1e-10)
     parameters = list(q.parameters())
     close(gradient_of(value, parameters), gradient_of(exact, parameters))
+
+
+# -- layers of random weights -----------------------------------------------------
+@pytest.mark.parametrize("chosen", [e for e in LAYERS if e.draws is None], ids=repr)
+def test_the_mean_over_layers_is_that_of_drawn_weights(chosen: Estimator) -> None:
+    """The loss is quadratic in the noise, which takes the values -1 and 1 with equal weight: the
+    mean over all of them is that of normal noise, so that value and gradient are exact.
+    """
+    weights, p, q = linear(inputs=1, outputs=1)
+    batch = data(1, 1, 1)
+    loss = E(q, p.log_prob()).estimate({q: chosen}).sum()
+    shapes = {
+        s.noise: (1, s.width) if hasattr(s, "width") else (weights.size,)
+        for s in loss.program().steps
+        if getattr(s, "noise", None) in loss.program().draws
+    }
+    sizes = [int(np.prod(shape)) for shape in shapes.values()]
+    signs = torch.cartesian_prod(*[torch.tensor([-1.0, 1.0], dtype=f64)] * sum(sizes))
+    function, parameters, found = loss.function(), [q.net.loc, q.net.rho], []
+    for row in signs.reshape(-1, sum(sizes)):
+        each = zip(shapes.items(), row.split(sizes), strict=True)
+        value = function(batch, noise={name: v.reshape(shape) for (name, shape), v in each})
+        slopes = torch.autograd.grad(value, parameters)
+        found.append(torch.cat([value.detach()[None], *slopes]))
+    wanted = exact(weights, q, batch).sum()
+    every = torch.cat([wanted.detach()[None], *torch.autograd.grad(wanted, parameters)])
+    torch.testing.assert_close(torch.stack(found).mean(0), every, rtol=0, atol=1e-12)
 
 
 # -- variance, values ------------------------------------------------------------

@@ -193,6 +193,17 @@ def test_the_value_is_that_of_the_draw_and_other_terms_stand_beside_it():
     assert torch.equal(found, plain)
 
 
+def test_terms_without_a_path_are_at_the_draw_too():
+    q = coins(0.4, -1.0)
+    noise = torch.rand(7, 2, dtype=f64)
+    found = []
+    for body in (f(z).detach(), f(z) + f(z).detach() * 2.0, f(z)):
+        value = E(q, body).estimate({q: REBAR()}).mean().eval(batch_n=7, noise={"z": noise})
+        found.append(value.item())
+    assert found[0] == pytest.approx(found[2])
+    assert found[1] == pytest.approx(3 * found[2])
+
+
 def test_a_detached_law_shares_the_draw():
     """E of q and E of sg[q] are one draw; the second sees the draw itself, without gradient."""
     q = coins(0.4)

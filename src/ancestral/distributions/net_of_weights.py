@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ancestral.core.errors import ShapeError, VariableError
+from ancestral.distributions.layer_weights import LayerWeights
 from ancestral.distributions.layout import spanned
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ class NetOfWeights(nn.Module):
             What the network returns, each tensor with the axes ``lead`` of the weights in front.
         """
         *rows, w = inputs
+        if isinstance(w, LayerWeights):
+            return w.through(self, tuple(rows))
         if w.dim() > 1:
             lead = w.shape[:-1]
             one: Any = self._at

@@ -9,7 +9,7 @@ from ancestral.core.errors import OptionError
 from ancestral.distributions import EnergyModel
 from ancestral.distributions.base import Factor
 from ancestral.losses.node import Node
-from ancestral.lowering import experts, flows
+from ancestral.lowering import experts, flows, layers
 from ancestral.lowering.build import NUMBER, OUTPUT, Builder, Flow, Sum
 from ancestral.lowering.draws import Counts, Ledger, Path
 from ancestral.lowering.plates import plates
@@ -69,6 +69,7 @@ class Lowering:
         # of points that see each other: what they are before
         self.interactions: dict[ir.Register, ir.Register] = {}
         self.noise: dict[str, ir.Register] = {}
+        self.layered: dict[ir.Register, layers.Layered] = {}  # weights drawn layer by layer
         self.bound: dict[str, ir.Register] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.kept: dict[str, ir.Register] = {}  # of each state: what is given back
@@ -130,6 +131,8 @@ class Lowering:
         if experts.has_parts(factor):
             return experts.params(self, factor, scope)
         conditions = tuple(self.value(c, scope) for c in factor.cond_var)
+        if any(r in self.layered for r in conditions):
+            return layers.params(self, factor, conditions, scope)
         plain, move = self.unmoved(conditions)
         if move is not None:  # the network has run on these rows already
             return move(self._params(factor, plain, scope))

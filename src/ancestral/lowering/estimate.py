@@ -68,18 +68,29 @@ def estimate(
         if d.estimator.how == "table" and d.axis is not None:
             tables.insert(0, Table(d.axis, partial(density, lw, d.factor, scope)))
             continue
+        if d.estimator.how == "versions":
+            inner, tables = _at_draw(lw, expected(lw, inner, tables), drawn, d, mixed), []
+            continue
         behind = [*inner.terms, *(t.log_q() for t in tables)]
         if not any(c.draw == d.noise for r in behind for c in lw.build.flow[r].cuts):
             continue  # the integrand does not depend on the draw
         inner, tables = expected(lw, inner, tables), []
-        if d.estimator.how == "versions":
-            body = lw.build.register(inner)
-            inner = Sum({versions.weighed(lw, body, d, drawn, mixed): 1.0})
-            continue
         mine, rest = _downstream(lw, inner, d)
         if mine.terms:
             inner = rest.plus(Sum({_scored(lw, mine, drawn, d, scope, mixed): 1.0}))
     return expected(lw, inner, tables)
+
+
+def _at_draw(lw: Lowering, body: Sum, drawn: list[Drawn], d: Drawn, mixed: Axis | None) -> Sum:
+    """The terms that see versions of a draw at the draw itself, with its gradient."""
+    assert d.channel is not None
+    axis, apart = d.channel.axes[0], _apart(lw, body)
+    mine = {r: c for r, c in apart.terms.items() if axis in r.axes}
+    rest = Sum({r: c for r, c in apart.terms.items() if r not in mine}, apart.bias)
+    if not mine:
+        return body
+    f = lw.build.register(Sum(mine))
+    return rest.plus(Sum({versions.weighed(lw, f, d, drawn, mixed): 1.0}))
 
 
 def _downstream(lw: Lowering, body: Sum, d: Drawn) -> tuple[Sum, Sum]:

@@ -13,7 +13,7 @@ from ancestral.losses.chain import ClosedForm
 from ancestral.losses.node import Constant
 from ancestral.losses.over import levels, mixes_rows
 from ancestral.losses.prob import Expectation, LogProb, Prob
-from ancestral.lowering import energy, experts, flows, particles, sequence, versions
+from ancestral.lowering import energy, experts, flows, layers, particles, sequence, versions
 from ancestral.lowering.build import LOSS, CutPath, Flow, Sum, law_key
 from ancestral.lowering.choice import choice
 from ancestral.lowering.context import Lowering, Map, Scope, base_of, label
@@ -89,6 +89,7 @@ def expectation(lw: Lowering, node: Expectation, scope: Scope) -> Sum:
         lw.bound.update({d.factor.var[0]: d.value for d in drawn})
     means = [d.axis for d in drawn if d.axis is not None]
     averaged = {*means, *rows.averaged}
+    layers.check(lw, drawn, inner.terms, mixed=mixes_rows(node.body))
     for d in drawn:
         if d.plan is not None and d.plan.cuts_own and not d.plan.over_copies:
             check_linear(lw, node, inner, d)
@@ -190,6 +191,10 @@ def _draw(lw: Lowering, node: Expectation, factor: Factor, scope: Scope, row: Ax
     chosen = choice(node, factor, scope)
     if chosen.how == "table":
         return [_table(lw, factor, params, chosen, scope)]
+    if chosen.how == "layers":
+        record, axis, _ = record_of(lw, node, factor, params, chosen, scope, row)
+        which = (record.index, lw.ledger.name(factor.var[0], record), axis)
+        return [Drawn(factor, layers.draw(lw, factor, params, chosen, which, scope), None, axis)]
     if chosen.how == "versions":
         record, axis, lead = record_of(lw, node, factor, params, chosen, scope, row)
         found = versions.draw(lw, factor, params, chosen, record, lead, scope)

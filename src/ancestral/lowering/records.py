@@ -18,7 +18,7 @@ def key_of(
     """What makes two draws draws of one law: law, names, conditions, axes, way of drawing."""
     how = chosen.how if factor.law.moves.reparametrised else "cut"
     how = "table" if chosen.how == "table" else how
-    how = repr(chosen) if chosen.how in ("through", "relaxed", "versions") else how
+    how = repr(chosen) if chosen.how in ("through", "relaxed", "versions", "layers") else how
     return (law_key(factor.law), factor.var, params, factor.copies, how, row)
 
 

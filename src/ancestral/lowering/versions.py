@@ -89,8 +89,6 @@ def weighed(lw: Lowering, f: ir.Register, d: Any, drawn: Sequence[Any], mixed: A
             versions of each.
     """
     weights, axis = d.channel, d.channel.axes[0]
-    if axis not in f.axes:
-        return f  # it does not depend on the draw
     if d.value in lw.moved:
         weights = lw.again(weights, *lw.moved[d.value][1])
     several = sum(copy.noise == d.noise for copy in drawn) > 1

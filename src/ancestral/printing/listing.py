@@ -7,13 +7,13 @@ from torch import Tensor
 
 from ancestral.distributions.base import prob_text
 from ancestral.printing.dialect import number, printable
-from ancestral.program import baselines, chains, copies, loops, versions
+from ancestral.program import baselines, chains, copies, layers, loops, versions
 from ancestral.program import instructions as ir
 from ancestral.program.relaxed import Relaxed, RelaxedDensity
 
 NAMED = (  # steps whose results have names of their own
     ir.Input, ir.Draw, ir.Pick, ir.Table, chains.State, chains.Start, chains.Choose, chains.Recall,
-    chains.Chain,
+    chains.Chain, layers.LayerNoise,
 )  # fmt: skip
 
 
@@ -39,7 +39,7 @@ def listing(program: ir.Program) -> str:
         axes = f"({','.join(printable(a.name) for a in step.out.axes)})" if step.out.axes else ""
         if isinstance(step, (ir.Draw, ir.Table, chains.Chain)):
             kind = "-> " + ", ".join(dict.fromkeys(readers.get(step.out, ["nobody"])))
-        is_drawn = isinstance(step, (ir.Draw, chains.Chain, chains.Start))
+        is_drawn = isinstance(step, (ir.Draw, chains.Chain, chains.Start, layers.LayerNoise))
         sign = "~" if is_drawn else "="
         rows.append(("  " * depth + names[step.out], sign, what, axes, kind))
     widths = [max((len(row[i]) for row in rows), default=0) for i in (0, 2, 3)]
@@ -283,6 +283,13 @@ LINES: dict[type, Callable[[Any, Names], str]] = {
     copies.Gate: lambda s, n: f"{n[s.arg]}, its gradient scaled by {s.estimator}",
     copies.OverCopies: lambda s, n: (
         f"{n[s.f]} with {s.estimator} gradient by {n[s.own]}, weights {n[s.log_w]}"
+    ),
+    layers.Spread: lambda s, n: (
+        f"{n.law(s.params, [s.var])}, layer by layer: {type(s.estimator).__name__}"
+    ),
+    layers.LayerNoise: lambda s, n: f"normal noise of layers, {s.width} numbers for each row",
+    layers.LayerParams: lambda s, n: (
+        f"parameters of {n.law(s.out, s.var)}, layers drawn by {n[s.noise]}"
     ),
     versions.Versions: lambda s, n: f"{n.law(s.params, [s.var])}, for {s.estimator}",
     versions.Plain: lambda s, n: f"{n[s.arg]}, the draw itself",

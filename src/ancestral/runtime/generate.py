@@ -18,8 +18,9 @@ from ancestral.core.axes import Axes
 from ancestral.core.slope import slope
 from ancestral.distributions.network import Parts
 from ancestral.program import instructions as ir
+from ancestral.program.layers import LayerParams
 from ancestral.program.relaxed import Relaxed, RelaxedDensity
-from ancestral.runtime import baselines, chains, copies, versions
+from ancestral.runtime import baselines, chains, copies, layers, versions
 from ancestral.runtime.derivatives import push
 from ancestral.runtime.drawing import text_of_draw
 from ancestral.runtime.experts import (
@@ -392,4 +393,6 @@ RULES: dict[type, Callable[[Writer, Any], None]] = {
     **copies.TEXTS,
     **versions.TEXTS,
     **baselines.TEXTS,
+    **layers.TEXTS,
+    LayerParams: _params,
 }

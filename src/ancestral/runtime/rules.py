@@ -17,8 +17,9 @@ from ancestral.distributions.net_of_weights import places_of_weights
 from ancestral.distributions.network import check_rows, failed
 from ancestral.program import instructions as ir
 from ancestral.program import loops
+from ancestral.program.layers import LayerParams
 from ancestral.program.relaxed import Relaxed, RelaxedDensity
-from ancestral.runtime import baselines, chains, copies, versions
+from ancestral.runtime import baselines, chains, copies, layers, versions
 from ancestral.runtime.batch import folded, sizes_of, unfolded
 from ancestral.runtime.derivatives import push
 from ancestral.runtime.draws import draw, event_of, span
@@ -361,4 +362,6 @@ RULES: dict[type, Callable[[Any, Run], Any]] = {
     **copies.MEANINGS,
     **versions.MEANINGS,
     **baselines.MEANINGS,
+    **layers.MEANINGS,
+    LayerParams: _params,
 }

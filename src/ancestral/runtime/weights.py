@@ -5,7 +5,7 @@ The interpreter and the generated step make the same call.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor
 
@@ -19,6 +19,8 @@ from ancestral.distributions.net_of_weights import (
     places_of_weights,
 )
 from ancestral.program import instructions as ir
+from ancestral.program.layers import LayerParams
+from ancestral.runtime.layers import weights_of
 from ancestral.runtime.run import Run
 from ancestral.runtime.writer import Writer
 
@@ -100,7 +102,12 @@ def has_axes(step: ir.Params, law: Law) -> bool:
 
 def conditions_of(step: ir.Params, run: Run, law: Law) -> list[Tensor]:
     """The conditions as a network sees them: one batch axis, and weights as they are."""
-    return _seen(step.conditions, step.out.axes, places_of_weights(law), run)
+    if not isinstance(step, LayerParams) or step.noise is None:
+        return _seen(step.conditions, step.out.axes, places_of_weights(law), run)
+    registers = (*step.conditions, step.noise)
+    *given, noise = _seen(registers, step.out.axes, (step.place,), run)
+    given[step.place] = cast(Any, weights_of(step)(given[step.place], noise))
+    return given
 
 
 def _seen(
@@ -162,6 +169,9 @@ def text_of_call(w: Writer, step: ir.Params, law: Law, net: str, call: Any) -> s
             w.text(r) if i in places else w.folded((r,), axes)[0]
             for i, r in enumerate(step.conditions)
         ]
+        if isinstance(step, LayerParams) and step.noise is not None:
+            noise, name = w.folded((step.noise,), axes)[0], w.bind("weights", weights_of(step))
+            args[step.place] = f"{name}({args[step.place]}, {noise})"
         return f"{net}({', '.join(args)})"
     have = [r.axes for r in step.conditions]
     name = w.bind("net", OverWeights(call, places, have, axes, law))
