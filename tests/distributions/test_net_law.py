@@ -10,6 +10,7 @@ from ancestral.core.errors import (
     GradientError,
     MissingVariableError,
     OptionError,
+    ScopeError,
     ShapeError,
     VariableError,
 )
@@ -286,3 +287,26 @@ def test_a_function_of_a_dict_is_a_law_of_several_variables():
         p.sample(seen)
     with pytest.raises(ValueError, match="a function of a dict"):
         JointDensity(3.0)
+
+
+def test_a_global_in_a_function_of_rows_is_refused():
+    """Its density would be counted once for each row, silently."""
+
+    def log_joint(given):
+        w, y = given["w"], given["y"]
+        return -w.square().sum(-1) - (y - w.sum(-1, keepdim=True)).square().sum(-1)
+
+    q = Normal(var=["w"], loc=torch.zeros(3), scale=1.0, name="q", plate=None)
+    p = JointDensity(log_joint, var=["y", "w"])
+    with pytest.raises(ScopeError, match="w is a global"):
+        E(q, p.log_prob() - q.log_prob()).mean().eval({"y": torch.zeros(4, 1)}, data_size=8)
+
+
+def test_a_model_is_one_graph_under_compile(compiler_is_imported):
+    model = VAE()
+    loss = -BOUNDS["elbo"](model.p, model.q).mean()
+    values = []
+    for compile in (False, "eager"):
+        torch.manual_seed(1)
+        values.append(loss.function(compile=compile)({"x": model.x}))
+    torch.testing.assert_close(*values)

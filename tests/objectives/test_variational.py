@@ -17,10 +17,12 @@ from ancestral.losses import (
     ELBO,
     IWAE,
     VIMCO,
+    DReG,
     InclusiveKL,
     Learned,
     MovingAverage,
     Score,
+    StickingTheLanding,
     elbo,
     importance_weighted_objective,
     iw_objective,
@@ -379,6 +381,47 @@ def test_every_estimator_has_the_gradient_of_pyros_table(estimator, batches, sca
         width += other / len(batches)
     torch.testing.assert_close(loc / scale, torch.tensor([0.5, -2.0], dtype=torch.float64))
     torch.testing.assert_close(width / scale, torch.tensor(2.0, dtype=torch.float64))
+
+
+PLANS = {
+    "Pathwise": lambda q, bound: bound.sgvb(),
+    "closed form": lambda q, bound: -bound.loss.simplify(),
+    "StickingTheLanding": lambda q, bound: -bound.loss.estimate({q: StickingTheLanding()}),
+    "Score": lambda q, bound: bound.reinforce(variance_reduction=False),
+    "DReG": lambda q, bound: -IWAE(bound.sides.p, q, k=1).estimate({q: DReG()}),
+}
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0])
+@pytest.mark.parametrize("batches", [[[0, 1]], [[0], [1]]], ids=["full", "subsampled"])
+@pytest.mark.parametrize("plan", PLANS)
+def test_every_plan_has_the_gradient_of_pyros_table(plan, batches, scale):
+    """The same of laws, whose program is given the noise: draws of equal weight."""
+    x, eps = torch.tensor([-0.5, 2.0], dtype=torch.float64), points(1)
+    loc = nn.Parameter(torch.zeros(2, dtype=torch.float64))
+    width = nn.Parameter(torch.ones((), dtype=torch.float64))
+    q = Normal(
+        var=["z"],
+        cond_var=["row"],
+        name="q",
+        net=lambda row: {"loc": loc[row.long()]},
+        scale=width,
+    )
+    p = Normal(var=["x"], cond_var=["z"], loc="z", scale=1.0) * Normal(
+        var=["z"], loc=0.0, scale=1.0
+    )
+    bound = elbo(p, ["x"], variational=q, n_samples=len(eps) if plan != "DReG" else None)
+    total = 0.0
+    for rows in batches:
+        cost = scale * len(x) / len(rows) * PLANS[plan](q, bound).sum()
+        given = {"x": x[rows], "row": torch.tensor(rows, dtype=torch.float64)}
+        for e in eps if plan == "DReG" else [eps]:
+            noise = e.reshape(-1, 1).expand(-1, len(rows))
+            share = len(eps) if plan == "DReG" else 1
+            total = total + cost.eval(given, noise={"z": noise}) / len(batches) / share
+    by_loc, by_width = torch.autograd.grad(total, (loc, width))
+    torch.testing.assert_close(by_loc / scale, torch.tensor([0.5, -2.0], dtype=torch.float64))
+    torch.testing.assert_close(by_width.item() / scale, 2.0)
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)

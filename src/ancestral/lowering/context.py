@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ancestral.core.axes import ROW, Axis, union
-from ancestral.core.errors import OptionError
+from ancestral.core.errors import OptionError, ScopeError
 from ancestral.distributions import EnergyModel
 from ancestral.distributions.base import Factor
 from ancestral.losses.node import Node
@@ -229,6 +229,14 @@ class Lowering:
             raise OptionError(
                 f"{factor.text}: its log density is a function, whose parameters cannot be cut "
                 "apart from its value. Freeze them, with requires_grad_(False)."
+            )
+        shared = [n for n in factor.var if not self.rows(n, scope)]
+        if shared and len(shared) < len(factor.var):
+            raise ScopeError(
+                f"{factor.text}: {shared[0]} is a global, one draw for all rows, but the log "
+                "density is one function of each row, in which that of "
+                f"{shared[0]} would be counted once for each. Write it as a product of laws, "
+                f"p(...|{shared[0]}) * p({shared[0]}), the latter with plate=None."
             )
         args = tuple(self.value(n, scope) for n in (*factor.var, *factor.cond_var))
         slot = self.build.function_slot(Map(factor.law.density_net))
