@@ -13,6 +13,7 @@ import torch
 
 import ancestral.zoo
 from ancestral.core.errors import OptionError
+from ancestral.data import SequenceData
 from ancestral.data.images import image_data
 from ancestral.evaluation import Measurement, Reference, Reproduction
 from ancestral.models import Model
@@ -51,6 +52,14 @@ def small_mnist(data_dir=None, pixels="binary"):
     )  # fmt: skip
 
 
+def small_piano_rolls(name="jsb", data_dir=None):
+    """Sequences of 88 keys, few and short."""
+    random = np.random.RandomState(0)
+    x = torch.from_numpy(random.randint(0, 2, (6, 7, 88)).astype(np.float32))
+    part = {"x": x, "m": (torch.arange(7) < torch.tensor([[7]] * 3 + [[4]] * 3)).float()}
+    return SequenceData("jsb", "noise", part, part, part)
+
+
 def one_epoch(fit):
     """`Model.fit` with one pass over the first rows, whatever it is asked for."""
 
@@ -77,6 +86,8 @@ def test_what_it_leaves(module, monkeypatch):
     monkeypatch.setattr(Model, "fit", one_epoch(Model.fit))
     if hasattr(module, "mnist"):
         monkeypatch.setattr(module, "mnist", small_mnist)
+    if hasattr(module, "piano_rolls"):
+        monkeypatch.setattr(module, "piano_rolls", small_piano_rolls)
     found = module.reproduce(seed=1, progress=False)
     assert isinstance(found, Reproduction)
     assert found.picture.startswith(b"\x89PNG")

@@ -8,11 +8,12 @@ a row is part of it.
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from torch import Tensor, nn
 
-from ancestral.core.errors import DataError, MissingVariableError
+from ancestral.core.errors import DataError, MissingVariableError, ShapeError
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +51,32 @@ class Estimate:
         if self.rows < 2:
             return math.nan
         return float(self.values.double().std(correction=1)) / math.sqrt(self.rows)
+
+    def per(self, sizes: Tensor) -> Self:
+        r"""The ratio :math:`r = \sum_n v_n / \sum_n s_n`, e.g. nats per frame of sequences.
+
+        Its rows are :math:`r + (v_n - r s_n) / \bar s`, whose mean is r, and whose standard error
+        is that of a ratio.
+
+        Args:
+            sizes: (N,) how many units each row has.
+
+        Source: Cochran, Sampling Techniques (1977), section 6.4.
+
+        Example:
+            >>> import torch
+            >>> found = Estimate(torch.tensor([-2.0, -9.0]), "importance sampling", k=50)
+            >>> found.per(torch.tensor([1, 3])).mean
+            -2.75
+        """
+        v, s = self.values.double(), sizes.to("cpu").double()
+        if s.shape != v.shape:
+            raise ShapeError(
+                f"per(sizes): sizes of shape {tuple(s.shape)} for {self.rows} rows; give one for "
+                "each row."
+            )
+        ratio = v.sum() / s.sum()
+        return replace(self, values=ratio + (v - ratio * s) / s.mean())
 
     def __str__(self) -> str:
         return (
