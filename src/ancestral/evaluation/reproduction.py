@@ -91,17 +91,17 @@ class Measurement:
             estimate: What :func:`bound` or :func:`log_likelihood` returns.
             quantity: What it is.
             sign: -1 where a loss is reported and a bound was estimated.
-            others: `reference`, `at_most` or `at_least`; `unit` if it is not nats.
+            others: `reference`, `at_most` or `at_least`, and what is to differ: `unit` if it is
+                not nats, `estimator` and `k` where a value per row is exact.
         """
-        return cls(
-            quantity=quantity,
-            value=sign * estimate.mean,
-            estimator=estimate.estimator,
-            standard_error=estimate.standard_error,
-            k=estimate.k,
-            rows=estimate.rows,
-            **{"unit": "nats", **others},
-        )
+        found: dict[str, Any] = {
+            "unit": "nats",
+            "estimator": estimate.estimator,
+            "standard_error": estimate.standard_error,
+            "k": estimate.k,
+            "rows": estimate.rows,
+        }
+        return cls(quantity=quantity, value=sign * estimate.mean, **(found | others))
 
     @property
     def missed_by(self) -> float:
