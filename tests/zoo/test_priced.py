@@ -136,7 +136,7 @@ def test_matched_codes_restore_more_than_priced_ones(data, seed):
     for alpha, lam in ((0.0, 1.0), (1.0, 30.0)):
         torch.manual_seed(seed)
         recipe = info_vae(alpha=alpha, lam=lam, **SMALL)
-        recipe.model.fit({"x": data.train["x"]}, epochs=8, batch_size=64, progress=False)
+        recipe.model.fit({"x": data.train["x"]}, epochs=14, batch_size=64, progress=False)
         found.append(restored(recipe, data))
     assert found[1] > found[0] + 1.0 > baseline(data) + 2.0
     z = recipe.posterior.sample({"x": data.test["x"]})["z"]
