@@ -1,6 +1,7 @@
 """Gumbel-softmax: its mean is that of the relaxation, by quadrature; biased, and marked."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from ancestral.distributions import (
     RelaxedBernoulli,
 )
 from ancestral.losses import KL, E, Function, GumbelSoftmax, values
+from benchmarks import relaxation_bias
 from tests.estimators.quadrature import coin_rule, f64
 
 T, ETA = 0.6, 0.4
@@ -161,3 +163,8 @@ def test_laws_without_a_relaxation_refuse(law):
 def test_temperature_is_a_positive_number(temperature):
     with pytest.raises(OptionError, match=r"GumbelSoftmax.*give a positive number"):
         GumbelSoftmax(temperature)
+
+
+def test_the_table_of_biases_in_the_guide_is_what_the_script_prints():
+    guide = Path(__file__).resolve().parents[2] / "docs" / "guides" / "gradients.md"
+    assert relaxation_bias.table() in guide.read_text("utf-8")
