@@ -32,6 +32,7 @@ def test_blocks_run_and_print_their_comments(
         assert line in printed.splitlines()
 
 
+@pytest.mark.usefixtures("compiler_is_imported")
 @pytest.mark.parametrize("guide", ALONE, ids=lambda guide: guide.stem)
 def test_guides_that_stand_alone_run(
     guide: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

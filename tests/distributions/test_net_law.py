@@ -94,6 +94,7 @@ def test_it_prints_as_a_product_of_laws():
     assert str(KL(model.q, prior)) == "KL[q(z|x) || p(z)]"
 
 
+@pytest.mark.usefixtures("compiler_is_imported")
 def test_it_trains_the_modules_that_the_builder_calls():
     model = VAE()
     before = copy.deepcopy((model.decoder.weight.detach(), model.encoder.weight.detach()))
@@ -107,6 +108,36 @@ def test_it_trains_the_modules_that_the_builder_calls():
     trained.train({"x": model.x})
     assert not torch.equal(model.decoder.weight, before[0])
     assert not torch.equal(model.encoder.weight, before[1])
+
+
+@pytest.mark.usefixtures("compiler_is_imported")
+def test_it_is_saved_with_a_module_that_several_nodes_read(tmp_path):
+    class Networks(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Linear(2, 2), nn.Linear(2, 3)
+
+    @meta_bayesian_net()
+    def deep(networks):
+        bn = BayesianNet()
+        u = bn.normal("u", torch.zeros(2), std=1.0, group_ndims=1)
+        z = bn.normal("z", networks.first(u), std=1.0, group_ndims=1)
+        bn.bernoulli("x", networks.second(z), group_ndims=1)
+        return bn
+
+    def made(seed):
+        torch.manual_seed(seed)
+        networks = Networks()
+        p = deep(networks).law()
+        return networks, Model(loss=-p.log_prob().mean(), distributions=[p])
+
+    batch = {"u": torch.ones(2, 2), "z": torch.ones(2, 2), "x": torch.ones(2, 3)}
+    (networks, model), (others, other) = made(0), made(1)
+    model.train(batch)
+    model.save(tmp_path / "model")
+    other.load(tmp_path / "model")
+    assert torch.equal(networks.first.weight, others.first.weight)
+    torch.testing.assert_close(model.test(batch), other.test(batch))
 
 
 def test_nodes_know_their_parents_through_everything_that_torch_does():

@@ -151,6 +151,7 @@ def test_a_learned_baseline_is_trained_with_the_cost(nets):
         elbo(generator(nets[0], 1), {"x": X[:1]}, variational=one).reinforce()
 
 
+@pytest.mark.usefixtures("compiler_is_imported")
 def test_a_moving_mean_is_state_of_the_model(nets):
     p, q = laws(nets)
     model = Model(
