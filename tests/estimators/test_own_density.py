@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -151,6 +152,69 @@ def test_two_expectations_of_one_draw_do_not_see_each_others_scales() -> None:
     torch.testing.assert_close(per_row(loss, noise, parameters), sum(apart))
 
 
+# -- hierarchies -----------------------------------------------------------------------------------
+def hierarchy(*, exact: bool) -> tuple[Any, Any, Any]:
+    """z ~ N(0, 1), a|z ~ N(0.8 z, 0.5^2), x|a ~ N(1.5 a, 0.7^2); q(a|x) q(z|a)."""
+    prior = Normal(var=["z"], loc=0.0, scale=1.0, features_shape=[1], name="p").double()
+    p_a = Normal(var=["a"], cond_var=["z"], net=Affine(0.8, 0.0, 0.5), name="p_a")
+    p_x = Normal(var=["x"], cond_var=["a"], net=Affine(1.5, 0.0, 0.7), name="p_x")
+    of_a = 1 / (1 / (0.8**2 + 0.5**2) + 1.5**2 / 0.7**2)
+    of_z = 1 / (1 + 0.8**2 / 0.5**2)
+    q = affine("a", "x", of_a * 1.5 / 0.7**2, 0.0, of_a**0.5)
+    r = affine("z", "a", of_z * 0.8 / 0.5**2, 0.0, of_z**0.5)
+    if not exact:
+        q, r = affine("a", "x", 0.4, 0.1, 0.4), affine("z", "a", 0.9, -0.1, 0.5)
+    return p_x * p_a * prior, q, r
+
+
+def of_hierarchy(model: Any, q: Any, r: Any, copies: int | None) -> Any:
+    """The bound, and the estimator for both laws."""
+    log_w = model.log_prob() - q.log_prob() - r.log_prob()
+    if copies is None:
+        return E(q * r, log_w), StickingTheLanding()
+    return E((q * r).iid(k=copies), log_w.exp().mean("k").log()), DReG()
+
+
+@pytest.mark.parametrize("copies", [None, 1, 3])
+def test_no_noise_is_left_where_a_hierarchy_is_the_posterior(copies: int | None) -> None:
+    model, q, r = hierarchy(exact=True)
+    loss, chosen = of_hierarchy(model, q, r, copies)
+    axes = () if copies is None else (copies,)
+    noise = {name: torch.randn(*axes, ROWS, 1, dtype=f64) for name in ("a", "z")}
+    batch = {"x": torch.linspace(-1.0, 2.0, ROWS, dtype=f64)[:, None]}
+    parameters = [*q.parameters(), *r.parameters()]
+    for plan, largest in (({q: chosen, r: chosen}, 1e-13), ({}, None)):
+        function = loss.estimate(plan).function()
+        for _ in range(2):
+            rows = function(batch, noise=noise)
+            every = torch.eye(ROWS, dtype=f64)
+            found = torch.autograd.grad(rows, parameters, every, is_grads_batched=True)
+            size = torch.stack(found).abs().max()
+            assert size > 0.1 if largest is None else size < largest
+
+
+@pytest.mark.parametrize(("copies", "nodes"), [(None, 40), (1, 40), (2, 15)])
+def test_the_mean_of_a_hierarchy_is_the_pathwise_gradient(copies: int | None, nodes: int) -> None:
+    """By quadrature over the noise of both laws, and of all copies."""
+    model, q, r = hierarchy(exact=False)
+    loss, chosen = of_hierarchy(model, q, r, copies)
+    points, weights = np.polynomial.hermite_e.hermegauss(nodes)
+    count = 2 * (copies or 1)
+    index = np.stack(np.meshgrid(*[np.arange(nodes)] * count), -1).reshape(-1, count)
+    p = torch.tensor((weights / weights.sum())[index].prod(1))
+    each = torch.tensor(points[index].T.copy())[..., None]  # (draws, rows, 1)
+    a, z = (each[0], each[1]) if copies is None else each.chunk(2)
+    batch = {"x": torch.full((len(p), 1), 0.7, dtype=f64), "w": p}
+    parameters = [*q.parameters(), *r.parameters(), *model.parameters()]
+    found = []
+    for plan in ({}, {q: chosen, r: chosen}):
+        value = (values("w") * loss.estimate(plan)).sum().eval(batch, noise={"a": a, "z": z})
+        found.append(torch.stack(torch.autograd.grad(value, parameters)))
+    tolerance = 1e-12 if copies is None else 1e-9 if copies == 1 else 1e-5
+    torch.testing.assert_close(found[0], found[1], rtol=tolerance, atol=tolerance)
+    assert found[0].abs().min() > 1e-3
+
+
 # -- what is refused ----------------------------------------------------------------------------
 def test_copies_ask_for_dreg() -> None:
     model, q, _ = linear_gaussian(exact=False)
@@ -169,14 +233,21 @@ def test_an_integrand_that_is_not_linear_in_the_density_is_refused() -> None:
         E(q, body).estimate({q: StickingTheLanding()}).program()
 
 
-def test_a_law_given_a_draw_is_refused() -> None:
+def test_a_law_given_a_draw_is_refused_where_its_density_cannot_be_parted() -> None:
     q, r = affine("a", "x", 0.3, 0.2, 0.6), affine("z", "a", 0.5, 0.1, 0.7)
-    loss = E(q * r, -q.log_prob() - r.log_prob())
-    with pytest.raises(OptionError, match=r"given a, a draw .* Use Pathwise\(\) for q_z\(z\|a\)"):
-        loss.estimate({r: StickingTheLanding()}).program()
-    assert "sg[q_a]" in str(loss.estimate({q: StickingTheLanding()}).program())
+    both = {q: DReG(), r: DReG()}
+    log_w = -q.log_prob() - r.log_prob()
     for parent in (q.detach(), Normal(var=["a"], loc=0.0, scale=1.0)):
         E(parent * r, -r.log_prob()).estimate({r: StickingTheLanding()}).program()
+    bound = E((q * r).iid(k=3), log_w.exp().mean("k").log())
+    with pytest.raises(OptionError, match=r"must be scaled once\. Use DReG.* for a, too"):
+        bound.estimate({r: DReG()}).program()
+    unequal = E((q * r).iid(k=3), (-q.log_prob() - 0.5 * r.log_prob()).exp().mean("k").log())
+    with pytest.raises(OptionError, match=r"times -1, its own times -0\.5: no one scale"):
+        unequal.estimate(both).program()
+    r.net.noise = nn.Dropout(0.1)
+    with pytest.raises(OptionError, match=r"z\|a\) is drawn given a.*without dropout"):
+        E(q * r, log_w).estimate({r: StickingTheLanding()}).program()
 
 
 def test_weights_that_cut_the_draw_are_refused() -> None:

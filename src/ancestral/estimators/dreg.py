@@ -14,6 +14,9 @@ reparameterised once more. With c = 1, the bound of importance-weighted autoenco
 signal-to-noise ratio of the pathwise gradient falls with K, that of this one rises. The parameters
 of p have the plain gradient.
 
+In a hierarchy :math:`q(z_1)\,q(z_2|z_1)` the gradient of the log weights, through all paths, is
+scaled once: at :math:`z_2` what comes back through it, at :math:`z_1` the rest.
+
 On the way back a draw's gradient, :math:`\tilde w_k\, \partial \ell_k / \partial z_k`, is scaled by
 :math:`(1 - c) + c\,\tilde w_k`, which takes one backward pass.
 
@@ -40,8 +43,8 @@ class DReG(Estimator):
 
     Raises:
         OptionError: In a loss, if the integrand is no such bound, if the log density of the draw
-            does not stand in the log weights times a number, or if the law's conditions are draws
-            that pass a gradient on.
+            does not stand in the log weights times a number, or if the law is given a draw that
+            passes a gradient on and has another estimator, or another number.
 
     Example:
         >>> from ancestral.distributions import Normal

@@ -10,6 +10,9 @@ whose last term is 0. A draw of it is not, and :class:`Pathwise` has it. Without
 0 at every draw once q is the posterior: no noise is left at the optimum. Far from it the term may
 lower the variance, so that the choice is one.
 
+In a hierarchy :math:`q(z_1)\,q(z_2|z_1)` the parameters alone are cut in :math:`\log q(z_2|z_1)`,
+and its path through :math:`z_1` is kept: the network runs once more, at weights that are cut.
+
 Source: Roeder, Wu and Duvenaud, Sticking the Landing (2017), eq. 8.
 """
 
@@ -28,8 +31,9 @@ class StickingTheLanding(Estimator):
 
     Raises:
         OptionError: In a loss, if the law has copies (there :class:`DReG` is right), if the
-            integrand is not linear in the log density of the draw, or if the law's conditions are
-            draws that pass a gradient on.
+            integrand is not linear in the log density of the draw, or if the law is given a draw
+            that passes a gradient on and its network cannot run twice: it has dropout, say, or does
+            not hold all of the law's parameters.
 
     Example:
         >>> from ancestral.distributions import Normal

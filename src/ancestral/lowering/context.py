@@ -73,13 +73,15 @@ class Lowering:
         self.bound: dict[str, ir.Register] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.kept: dict[str, ir.Register] = {}  # of each state: what is given back
+        self.gates: dict[ir.Register, ir.Register] = {}  # of each gated draw: what it is before
+        self.fixed: dict[int, Any] = {}  # of each law whose parameters alone are cut: its twin
         self.baselines: dict[str, Any] = {}  # of each state of a baseline: what it is of
         # of each value seen along another axis of rows: what it was before, and the move
         self.moved: dict[ir.Register, tuple[ir.Register, tuple[Axis, Axis, int]]] = {}
         # of each draw of a flow, by its bijection and context: that of its base, and log|det|
         self.drawn: dict[flows.Drawn, tuple[ir.Register, ir.Register]] = {}
-        # of each draw whose own density is cut: the values and the parameters, and what is cut
-        self.own: set[tuple[tuple[ir.Register, ...], ir.Register]] = set()
+        # of each draw whose own density is cut: values, law and conditions, and what is cut
+        self.own: set[Any] = set()
         self.cut_own: dict[ir.Register, tuple[ir.Register, ...]] = {}
         # of variables that are one draw: the vector in which they stand side by side
         self.whole: dict[tuple[ir.Register, ...], ir.Register] = {}

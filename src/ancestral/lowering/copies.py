@@ -7,6 +7,7 @@ form is read off the program; any other is refused.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,10 +19,10 @@ from ancestral.lowering.build import Flow, Sum
 from ancestral.lowering.context import Lowering, Scope
 from ancestral.lowering.estimate import Drawn, density
 from ancestral.lowering.gradient_only import LINEAR
+from ancestral.lowering.hierarchy import can_be_fixed, given_draws, given_versions
 from ancestral.printing import loss as loss_text
 from ancestral.program import copies
 from ancestral.program import instructions as ir
-from ancestral.program.versions import Versions
 
 LOGS = ("logmeanexp", "logsumexp")
 
@@ -30,19 +31,55 @@ LOGS = ("logmeanexp", "logsumexp")
 def check_conditions(
     lw: Lowering, node: Expectation, factor: Factor, chosen: Any, scope: Scope
 ) -> None:
-    """Raise if a law whose own density is cut has conditions that are draws with a path: through
-    these the density passes a gradient that is not its parameters'.
+    """Raise if a law whose own density is cut has conditions that are draws with a path, and the
+    density cannot pass a gradient on to these that is not its parameters'.
     """
+    found = given_draws(lw, factor, scope)
+    if not found:
+        return
+    name = found[0]
+    told = (
+        f"{chosen} for {loss_text.text(node)}: {factor.text} is drawn given {name}, a draw that "
+    )
+    told += "passes a gradient"
+    if chosen.over_copies and not _is_gated_once(lw, factor, scope):
+        raise OptionError(
+            f"{told} on, which must be scaled once. Use {chosen} for {name}, too, of the same "
+            f"copies; or Pathwise() for {factor.text}."
+        )
+    if given_versions(lw, factor, scope) or not can_be_fixed(factor.law):
+        raise OptionError(
+            f"{told} on. Its parameters can be cut apart from {name} by a second pass through its "
+            "network: of a law with net=, which holds all of them, without dropout or batch norm, "
+            f"and where {name} is drawn once. Use Pathwise() for {factor.text}."
+        )
+
+
+def before_gates(lw: Lowering, factor: Factor, scope: Scope) -> Scope:
+    """The scope in which the parameters of a gated draw are made: its gradient is scaled there, and
+    not again at the gates of the draws that it is given.
+    """
+    chosen: Any = scope.choices.get(id(factor.law))
+    if not lw.gates or not getattr(chosen, "cuts_own", False) or not chosen.over_copies:
+        return scope
+    given = {name: lw.value(name, scope) for name in factor.cond_var}
+    plain = {name: Sum({lw.gates[r]: 1.0}) for name, r in given.items() if r in lw.gates}
+    return replace(scope, values={**scope.values, **plain}) if plain else scope
+
+
+def _is_gated_once(lw: Lowering, factor: Factor, scope: Scope) -> bool:
+    """Whether each draw that a gated draw is given has a gate of its own, and none is behind it."""
+    gated_draws = set(lw.gates.values())
+    inside = before_gates(lw, factor, scope)
     for name in factor.cond_var:
-        for r in behind(lw, [lw.value(name, scope)], through_cuts=False):
+        for r in lw.build.behind([lw.value(name, inside)], through_cuts=False):
             step = lw.build.made.get(r)
-            passes = isinstance(step, ir.Draw) and (not step.cut or isinstance(step, Versions))
-            if passes and lw.build.is_trained(r):
-                raise OptionError(
-                    f"{chosen} for {loss_text.text(node)}: {factor.text} is drawn given {name}, a "
-                    "draw that passes a gradient on, so that its parameters cannot be cut apart "
-                    f"from {name}. Use Pathwise() for {factor.text}."
-                )
+            if isinstance(step, copies.Gate):
+                return False
+            passes = isinstance(step, ir.Draw) and not step.cut and lw.build.is_trained(r)
+            if passes and r not in gated_draws:
+                return False
+    return True
 
 
 def gated(
@@ -65,6 +102,7 @@ def gated(
         )
         for i in (0, 1)
     )
+    lw.gates[z] = value
     return z, channel
 
 
@@ -109,6 +147,7 @@ def over_copies(
     lw: Lowering, node: Expectation, body: Sum, drawn: Iterable[Drawn], scope: Scope
 ) -> Sum:
     """The integrand with the gradients of the draws whose estimators see all log weights."""
+    shares: dict[ir.Register, float] = {}  # of the channel of each gated draw
     for d in drawn:
         named = d.factor.copies
         if d.plan is None or not d.plan.over_copies or d.factor.detached or named is None:
@@ -126,7 +165,8 @@ def over_copies(
                 f"{d.factor.var[0]} into an expectation of their own; else use "
                 f"{'Pathwise()' if d.plan.how == 'path' else 'Score(LeaveOneOut(), draws=4)'}."
             )
-        new = _with_gradient(lw, node, d, bound, log_w, axis, scope)
+        share = _share(lw, node, d, log_w, shares, scope)
+        new = _with_gradient(lw, node, d, bound, log_w, axis, scope, share)
         terms = {(new if r is bound else r): c for r, c in body.terms.items()}
         body = Sum(terms, body.bias, body.kind)
     return body
@@ -149,13 +189,12 @@ def _with_gradient(
     log_w: ir.Register,
     axis: Axis,
     scope: Scope,
+    share: float,
 ) -> ir.Register:
     """A bound with the gradient of one law's draws."""
-    from_density = 1.0
     flow = lw.build.flow[bound]
     if d.channel is not None:
         own = d.channel
-        from_density = _coefficient(lw, node, d, log_w)
         if own.axes != log_w.axes:
             told = ", ".join(a.name for a in log_w.axes), ", ".join(a.name for a in own.axes)
             raise OptionError(
@@ -183,10 +222,33 @@ def _with_gradient(
             log_w=log_w,
             own=own,
             axis=axis,
-            coefficient=from_density,
+            coefficient=share,
         ),
         Flow(flow.sources | lw.build.flow[own].sources, flow.cuts),
     )
+
+
+def _share(
+    lw: Lowering,
+    node: Expectation,
+    d: Drawn,
+    log_w: ir.Register,
+    shares: dict[ir.Register, float],
+    scope: Scope,
+) -> float:
+    """How much of the scale of a gated draw is its weight; in a hierarchy it is one for all."""
+    if d.channel is None:
+        return 1.0
+    share = shares[d.value] = _coefficient(lw, node, d, log_w)
+    behind_it = lw.build.behind([lw.gates[d.value]], through_cuts=False)
+    for other, its in shares.items():
+        if lw.gates[other] in behind_it and its != share:
+            raise OptionError(
+                f"{d.plan} for {loss_text.text(node)}: {d.factor.text} is drawn given a draw whose "
+                f"log density stands in the log weights times {-its:g}, its own times {-share:g}: "
+                "no one scale is right for both. Use Pathwise()."
+            )
+    return share
 
 
 def _coefficient(lw: Lowering, node: Expectation, d: Drawn, log_w: ir.Register) -> float:

@@ -10,9 +10,10 @@ from ancestral.distributions.base import Factor
 from ancestral.estimators.base import Estimator
 from ancestral.lowering import particles, sequence, versions
 from ancestral.lowering.baselines import baselined
-from ancestral.lowering.build import Flow, Sum
+from ancestral.lowering.build import Flow, Sum, law_key
 from ancestral.lowering.context import Lowering, Scope
 from ancestral.lowering.eliminate import Table, expected
+from ancestral.lowering.hierarchy import cut
 from ancestral.program import instructions as ir
 
 
@@ -38,8 +39,9 @@ def density(
     chosen = scope.choices.get(id(factor.law)) if lw.own else None
     if getattr(chosen, "cuts_own", False) and not factor.detached:
         values = tuple(lw.value(v, scope) for v in factor.var)
-        if (values, lw.params(factor, scope)) in lw.own:
-            out = lw.density(replace(factor, detached=True), scope, counts)
+        given = tuple(lw.value(c, scope) for c in factor.cond_var)
+        if (values, law_key(factor.law), given) in lw.own:
+            out = lw.density(cut(lw, factor, scope), scope, counts)
             lw.cut_own[out] = values
             return out
     if isinstance(factor.law, Sequence):

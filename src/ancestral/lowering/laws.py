@@ -17,7 +17,13 @@ from ancestral.lowering import energy, experts, flows, layers, particles, sequen
 from ancestral.lowering.build import LOSS, CutPath, Flow, Sum, law_key
 from ancestral.lowering.choice import choice
 from ancestral.lowering.context import Lowering, Map, Scope, base_of, label
-from ancestral.lowering.copies import check_conditions, check_linear, gated, over_copies
+from ancestral.lowering.copies import (
+    before_gates,
+    check_conditions,
+    check_linear,
+    gated,
+    over_copies,
+)
 from ancestral.lowering.estimate import Drawn, density, estimate
 from ancestral.lowering.marginal import log_marginal
 from ancestral.lowering.records import key_of, own_axes, record_of
@@ -176,7 +182,7 @@ def _draw(lw: Lowering, node: Expectation, factor: Factor, scope: Scope, row: Ax
     if law.has_points:
         points, every = particles.draw(lw, node, factor, scope)
         return [Drawn(factor, points, None, every)]
-    params = lw.params(factor, scope)
+    params = lw.params(factor, before_gates(lw, factor, scope))
     if not law.is_random:
         out = []
         for own, var in zip(law.var, factor.var, strict=True):
@@ -327,7 +333,8 @@ def _one_draw(
     drawn: list[Drawn] = []
     parts = flows.parted(lw, factor, value)
     if chosen.cuts_own and not factor.detached:
-        lw.own.add((tuple(parts.values()), params))
+        given = tuple(lw.value(c, scope) for c in factor.cond_var)
+        lw.own.add((tuple(parts.values()), law_key(law), given))
     for v, part in parts.items():
         if drawn:  # its density, and its score term, are those of the whole
             drawn.append(Drawn(replace(factor, var=(v,)), part, None, axis))

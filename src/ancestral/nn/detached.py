@@ -6,7 +6,7 @@ from torch import nn
 from torch.func import functional_call
 
 
-def without_gradient(net: nn.Module, *args: Any) -> Any:
+def without_gradient(net: nn.Module, *args: Any, **by_name: Any) -> Any:
     """What a network returns, where no gradient reaches its parameters, though one reaches
     the arguments.
 
@@ -18,7 +18,7 @@ def without_gradient(net: nn.Module, *args: Any) -> Any:
         (True, False)
     """
     fixed = {name: p.detach() for name, p in net.named_parameters()}
-    return functional_call(net, fixed, args)
+    return functional_call(net, fixed, args, by_name)
 
 
 class Detached(nn.Module):
