@@ -219,6 +219,17 @@ def test_an_observation_may_lack_the_axis_of_draws_or_have_it():
     torch.testing.assert_close(bn.log_joint(), torch.full((7, 4), -2 * math.log(2 * math.pi)))
 
 
+def test_an_observed_label_lacks_the_axis_that_it_would_be_drawn_along():
+    """As in semi-supervised models: where y is observed, its term has rows alone."""
+    bn = BayesianNet({"y": torch.eye(3)[[0, 2]]})
+    y = bn.onehot_categorical("y", torch.zeros(2, 3), n_samples=5)
+    z = bn.normal("z", torch.zeros(2, 3), std=1.0, group_ndims=1, n_samples=5)
+    bn.normal("x", z + y, std=1.0, group_ndims=1)
+    assert not y.has_draws
+    assert z.has_draws
+    assert bn.log_joint().shape == (5, 2)
+
+
 # -- models -------------------------------------------------------------------------------------
 @meta_bayesian_net(scope="model", reuse_variables=True)
 def chain(layer, rows, n_samples=None):

@@ -45,6 +45,12 @@ class StochasticTensor:
         """Whether its value was given."""
         return self._observation is not None
 
+    @property
+    def has_draws(self) -> bool:
+        """Whether its value has the axis of its ``n_samples`` draws; an observation may lack it."""
+        one = getattr(self.dist, "value_shape", self.dist.law.features_shape)
+        return self.n_samples is not None and self.tensor.dim() > len(one)
+
     @functools.cached_property
     def tensor(self) -> Tensor:
         """The observation, or a draw: the same one whenever it is asked for."""
@@ -169,7 +175,7 @@ def check_terms(terms: Mapping[str, Tensor], nodes: Mapping[str, StochasticTenso
                 both = tuple(torch.broadcast_shapes(one, other))
             except RuntimeError:
                 both = ()
-            drawn = short.n_samples is not None and len(one) != len(other)
+            drawn = short.has_draws and len(one) != len(other)
             if both not in (one, other) or drawn:
                 raise ShapeError(
                     f"log_joint: log p of node {a} has shape {one}, of node {b} {other}: they do "
