@@ -397,3 +397,58 @@ def test_one_draw_of_a_chain_is_estimated_and_the_others_summed(sampled: int, ch
         assert value.item() == pytest.approx(exact.item(), abs=1e-12)
         for one, other in zip(torch.autograd.grad(value, parameters), wanted, strict=True):
             torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+# -- plates -----------------------------------------------------------------------------------
+class ByClass(nn.Module):
+    """Logits by a class, shifted by the row."""
+
+    def __init__(self, table: nn.Parameter) -> None:
+        super().__init__()
+        self.table = table
+
+    def forward(self, g: Tensor, x: Tensor) -> Tensor:
+        return self.table[g.long()] + x
+
+
+def test_nested_plates_equal_a_sum_over_all_rows_together() -> None:
+    """A class of the data set, in it one of each row, in it two bits: 2 * (3 * 4) ** 2 values."""
+    make = torch.Generator().manual_seed(4)
+    q_g, p_g, q_c, p_c, q_b, p_b, means = (
+        nn.Parameter(torch.randn(*shape, generator=make, dtype=f64))
+        for shape in ((2,), (2,), (2, 3), (2, 3), (3, 2), (3, 2), (4, 1))
+    )
+    shared: dict[str, Any] = {"var": ["g"], "onehot": False, "plate": None}
+    q = Categorical(logits=q_g, name="q", **shared)
+    p = Categorical(logits=p_g, name="p", **shared)
+    given: dict[str, Any] = {"var": ["c"], "cond_var": ["g", "x"], "onehot": False}
+    q1, p1 = (
+        Categorical(net=ByClass(t), name=n, **given) for t, n in ((q_c, "q_1"), (p_c, "p_1"))
+    )
+    bits: dict[str, Any] = {"var": ["b"], "cond_var": ["c"]}
+    q2, p2 = (Bernoulli(net=Rows(t), name=n, **bits) for t, n in ((q_b, "q_2"), (p_b, "p_2")))
+    emission = Normal(var=["x"], cond_var=["b"], net=Means(means), name="e")
+    rows = emission.log_prob() + (p1 * p2).log_prob() - (q1 * q2).log_prob()
+    loss = enumerated((E(q * q1 * q2, rows) - KL(q, p)).sum(), [q, q1, q2])
+
+    x = torch.tensor([[0.4], [-0.9]], dtype=f64)
+    pair = torch.tensor(list(itertools.product((0.0, 1.0), repeat=2)), dtype=f64)
+    log_b = [F.logsigmoid(t[:, None] * (2 * pair - 1)).sum(-1) for t in (q_b, p_b)]
+    away = (x - means[:, 0]) / 0.7
+    log_x = -0.5 * away**2 - torch.tensor(0.7 * (2 * torch.pi) ** 0.5, dtype=f64).log()
+    wanted = torch.zeros((), dtype=f64)
+    for g, *each in itertools.product(range(2), *[range(3), range(4)] * 2):
+        log_q, log_p = q_g.log_softmax(-1)[g], p_g.log_softmax(-1)[g]
+        for n, (c, b) in enumerate(zip(each[::2], each[1::2], strict=True)):
+            log_q = log_q + (q_c[g] + x[n]).log_softmax(-1)[c] + log_b[0][c, b]
+            log_p = log_p + (p_c[g] + x[n]).log_softmax(-1)[c] + log_b[1][c, b] + log_x[n, b]
+        wanted = wanted + log_q.exp() * (log_p - log_q)
+    parameters = [q_g, p_g, q_c, p_c, q_b, p_b, means]
+    expected = torch.autograd.grad(wanted, parameters)
+    function = loss.function()
+    for _ in range(2):
+        value = function({"x": x}, data_size=2)
+        assert (value - wanted).abs() < 1e-10
+        for one, other in zip(torch.autograd.grad(value, parameters), expected, strict=True):
+            assert (one - other).abs().max() < 1e-10
+            assert other.abs().max() > 1e-3
