@@ -202,12 +202,15 @@ def test_the_model_may_be_a_function_of_a_dict(nets):
         return likelihood + Normal.log_density(given["z"], 0.0, 1.0).sum(-1)
 
     values = []
-    for model in (p, log_joint):
+    for model in (p, log_joint, p.log_prob()):
         torch.manual_seed(2)
         bound = elbo(model, ["x"], variational=q, modules=[decoder])
         values.append(bound.sgvb().mean().eval({"x": X}))
         assert str(bound) == "E_{q(z|x)}[log p(x,z) - log q(z|x)]"
-    torch.testing.assert_close(*values)
+        with pytest.raises(VariableError, match="latent x|a value for x"):
+            elbo(model, [], variational=q).sgvb().eval()
+    torch.testing.assert_close(values[0], values[1])
+    torch.testing.assert_close(values[0], values[2])
     torch.manual_seed(3)
     z = q.sample({"x": X}, sample_shape=5)["z"]
     pair = (z, q.get_log_prob({"z": z, "x": X}))

@@ -31,15 +31,23 @@ from ancestral.distributions import (
 )
 from ancestral.estimators.score import LeaveOneOut, Score
 from ancestral.estimators.vimco import VIMCO
+from ancestral.losses import Node
+from ancestral.losses.scope import free
+from ancestral.objectives.importance import log_density
 
 
 @dataclass(frozen=True)
 class Laws:
     """Model and posterior as laws, and the number of draws that the posterior's net says."""
 
-    p: Distribution
+    p: Distribution | Node
     q: Distribution
     n_samples: int | None = None
+
+    @property
+    def log_p(self) -> Node:
+        """The log joint as a loss."""
+        return log_density(self.p)
 
     def copies(self, word: str) -> int:
         """K, which is part of the bound."""
@@ -217,8 +225,11 @@ def law_sides(
     if isinstance(p, MetaBayesianNet):
         given = {k: observed.get(k) for k in p.arguments if observed.get(k) is not None}
         p = p.law(given, modules=modules)
-    elif callable(p) and not isinstance(p, Distribution):
+    elif callable(p) and not isinstance(p, (Distribution, Node)):
         p = JointDensity(p, list(dict.fromkeys([*observed, *q.var])), modules=modules)
+    if isinstance(p, Node):
+        check_posterior(word, str(p), free(p), observed, q.var)
+        return Laws(p, q, n_samples if n_samples is not None else drawn)
     if not isinstance(p, Distribution):
         raise OptionError(
             f"{word}: the model is one from @meta_bayesian_net(), a law, or a function of a dict; "

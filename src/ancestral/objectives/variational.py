@@ -30,7 +30,7 @@ from ancestral.objectives.inclusive_kl import InclusiveKL
 from ancestral.objectives.iwae import IWAE
 from ancestral.objectives.sides import Drawn, Laws, drawn_sides, law_sides
 
-Model = MetaBayesianNet | Distribution | Callable[[dict[str, Tensor]], Tensor]
+Model = MetaBayesianNet | Distribution | Node | Callable[[dict[str, Tensor]], Tensor]
 Cost = Any  # a loss, or a tensor where the sides are tensors
 
 
@@ -107,7 +107,7 @@ class EvidenceLowerBound(Bound):
     word = "elbo"
 
     def _expression(self, laws: Laws) -> Node:
-        log_w = laws.p.log_prob() - laws.q.log_prob()
+        log_w = laws.log_p - laws.q.log_prob()
         return E(laws.q, log_w, sample_shape=laws.n_samples)
 
     def _drawn_value(self, drawn: Drawn) -> Tensor:
@@ -202,7 +202,7 @@ class InclusiveDivergence(Bound):
     word = "klpq"
 
     def _expression(self, laws: Laws) -> Node:
-        return InclusiveKL(laws.p.log_prob(), laws.q, k=laws.copies(self.word))
+        return InclusiveKL(laws.log_p, laws.q, k=laws.copies(self.word))
 
     @property
     def value(self) -> NoReturn:
@@ -243,7 +243,7 @@ def elbo(
 
     Args:
         model: A :class:`MetaBayesianNet`, the joint law, or a function ``log_joint(dict)`` of all
-            values that returns one number per row.
+            values that returns one number per row; for laws also the log joint as a loss.
         observed: The names of what is observed, or a dict of tensors.
         latent: In place of a posterior, of each latent the pair ``(sample, log_prob)``.
         axis: The axis of draws in tensors, over which the bound is the mean.
