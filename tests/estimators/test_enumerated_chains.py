@@ -15,8 +15,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ancestral.core.errors import OptionError
 from ancestral.distributions import Bernoulli, Categorical, Normal
-from ancestral.losses import KL, E, Enumerate, Function, LeaveOneOut, Score, values
+from ancestral.losses import (
+    KL,
+    E,
+    Enumerate,
+    Function,
+    IterativeLoss,
+    LeaveOneOut,
+    Score,
+    values,
+)
 from ancestral.program import instructions as ir
 
 f64 = torch.float64
@@ -452,3 +462,17 @@ def test_nested_plates_equal_a_sum_over_all_rows_together() -> None:
         for one, other in zip(torch.autograd.grad(value, parameters), expected, strict=True):
             assert (one - other).abs().max() < 1e-10
             assert other.abs().max() > 1e-3
+
+
+def test_a_loop_that_hands_on_an_enumerated_draw_is_refused() -> None:
+    """The next step would see the values of this one along the axis of its own."""
+    q = bernoulli("z", "h", 1)
+    p = Normal(var=["x"], cond_var=["z"], loc="z", scale=1.0, name="p")
+    step = E(q, p.log_prob() - q.log_prob())
+    loss = IterativeLoss(step, series_var=["x"], update_value={"z": "h"})
+    with pytest.raises(OptionError, match=r"z is handed on.*E\(q_1 \* q_2"):
+        loss.estimate({q: Enumerate()}).program()
+    alone = IterativeLoss(step, series_var=["x"]).estimate({q: Enumerate()})
+    batch = {"x": torch.ones(4, ROWS, 1, dtype=f64), "h": torch.ones(ROWS, 1, dtype=f64)}
+    one = step.estimate({q: Enumerate()}).eval({"x": batch["x"][0], "h": batch["h"]})
+    torch.testing.assert_close(alone.eval(batch), 4 * one)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from ancestral.core.axes import ROW, Axes, Axis, union
-from ancestral.core.errors import GradientError, ScopeError
+from ancestral.core.errors import GradientError, OptionError, ScopeError
 from ancestral.losses.iterative import IterativeLoss
 from ancestral.losses.node import Neg, Reduce
 from ancestral.losses.prob import Expectation
@@ -123,6 +123,7 @@ class _Step:
                 values = {**series, **{aliases[n]: r for n, r in inner.items()}}
                 result = self._lower(values, inner_mask)
             after = {n: self._drawn(n) for n in first}
+            self._check_sums(body, after)
             wider = {n: union(axes[n], after[n].axes) for n in first}
             if wider == axes:
                 break
@@ -134,6 +135,22 @@ class _Step:
         if mask is not None and inner_mask is not None:
             seen[inner_mask] = mask
         return result, body, carried, seen
+
+    def _check_sums(self, body: Body, after: Registers) -> None:
+        """Raise if what is handed on depends on values that the step enumerates: the next step has
+        values of its own, for each of these.
+        """
+        every = {
+            a for _, step in body.values() if isinstance(step, ir.Table) for a in step.out.axes
+        }
+        for name, register in after.items():
+            if every & set(register.axes):
+                raise OptionError(
+                    f"Enumerate() for {loss_text.text(self.node)}: {name} is handed on, so that "
+                    "each step would see the values of all steps before it. Write the chain as a "
+                    "product of laws, E(q_1 * q_2 * q_3, ...), or its likelihood, "
+                    "p.marginalize_var([...]).log_prob(), which are exact in linear cost."
+                )
 
     def _inner(self, name: str, register: ir.Register, axis: Axis) -> ir.Register:
         inner = ir.Register(name, tuple(a for a in register.axes if a != axis))
