@@ -23,6 +23,7 @@ class Estimator:
     how: ClassVar[str] = "path"
     biased: ClassVar[bool] = False  # whether its mean is another gradient, and prints so
     cuts_own: ClassVar[bool] = False  # whether the density of its own draw has no parameters
+    discrete: ClassVar[bool] = False  # whether its versions are those of discrete laws
     relaxes: ClassVar[bool] = False  # whether the integrand sees values between the law's own
     over_copies: ClassVar[bool] = False  # whether it sees the log weight of each copy of a bound
     draws: int | None = None

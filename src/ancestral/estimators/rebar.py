@@ -70,6 +70,7 @@ class REBAR(Estimator):
 
     how: ClassVar[str] = "versions"
     count: ClassVar[int | None] = 3
+    discrete: ClassVar[bool] = True
     relaxes: ClassVar[bool] = True
     called: ClassVar[tuple[str, str]] = ("the draw and its relaxations", "log q")
     joint: ClassVar[bool] = True  # draws that one number reads have one version of all

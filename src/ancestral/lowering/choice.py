@@ -40,7 +40,7 @@ def choice(node: Expectation, factor: Factor, scope: Scope) -> Estimator:
             "cannot be enumerated. Use Score(...), or Pathwise() where the law allows it."
         )
     served = chosen.how != "versions" or chosen.serves(law.moves)
-    if not served and not chosen.relaxes:
+    if not served and not chosen.discrete:
         raise OptionError(
             f"{type(chosen).__name__}() for {loss_text.text(node)}: it is for Normal laws with "
             f"independent components, and {law.prob_text} is a {law.distribution_name}. Use "
