@@ -17,7 +17,7 @@ Source: Grathwohl, Choi, Wu, Roeder and Duvenaud, Backpropagation through the Vo
 algorithm 2.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
@@ -64,7 +64,7 @@ class RELAX(Estimator):
     discrete: ClassVar[bool] = True
     joint: ClassVar[bool] = True
     called: ClassVar[tuple[str, str]] = ("the draw", "log q and the network")
-    net: nn.Module
+    net: nn.Module = field(default_factory=nn.Module)  # always given
     temperature: float = 1.0
 
     def __init__(self, net: nn.Module, temperature: float = 1.0, draws: int | None = None) -> None:
