@@ -5,24 +5,27 @@ Discrete laws: every outcome of the K draws stands in a row of its own, so that 
 
 import itertools
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from ancestral.core.errors import OptionError, VariableError
+from ancestral.core.errors import GradientError, OptionError, VariableError
 from ancestral.distributions import Bernoulli, Normal
 from ancestral.losses import (
     CUBO,
     ELBO,
     IWAE,
     TVO,
+    VIMCO,
     E,
     Function,
     InclusiveKL,
     LogJoint,
     Renyi,
     ReweightedWakeSleep,
+    Score,
     SelfNormalized,
     values,
 )
@@ -128,6 +131,27 @@ def test_its_bias_falls_as_one_over_k():
     v = ratio / p_x
     first = ((q * v**2)[:, None] * (score - (posterior[:, None] * score).sum(0))).sum(0)
     assert bias[6] == pytest.approx(float(first.norm()) / 6, rel=0.25)  # -Cov[w, w f] / K p(x)^2
+
+
+def test_the_guide_has_the_bias_of_these_laws():
+    """Value and gradient in q of the inclusive divergence less the exact ones, by K."""
+    bits = Bits()
+    parameters = list(bits.q.parameters())
+    log_p, log_q = bits.tables()
+    posterior = log_p.detach().log_softmax(0)
+    exact = float((posterior.exp() * (posterior - log_q.detach())).sum())
+    slope = torch.autograd.grad(-(posterior.exp() * log_q).sum(), parameters)[0]
+    rows = []
+    for k in (1, 2, 4, 6):
+        loss = InclusiveKL(bits.p, bits.q, k=k)
+        value, slopes = mean_and_slopes(loss, bits, k, parameters)
+        rows.append((k, float(value) - exact, float((slopes[0] - slope).norm())))
+    guide = Path(__file__).parents[2] / "docs" / "guides" / "objectives.md"
+    told = guide.read_text("utf-8")
+    for k, of_value, of_slope in rows:
+        assert f"| {k} | {of_value:.3f} | {of_slope:.3f} |" in told
+    assert f"{exact:.3f}" in told
+    assert f"{float(slope.norm()):.3f}" in told
 
 
 def test_weights_that_no_float_holds():
@@ -246,3 +270,42 @@ def test_the_sleep_phase_is_the_cross_entropy_on_dreams():
     count = len(list(bits.q.parameters()))
     assert all(s is not None for s in slopes[:count])
     assert all(s is None for s in slopes[count:])
+
+
+# -- gradients of discrete latents -----------------------------------------------------------------
+@pytest.mark.parametrize("chosen", [Score(), VIMCO()], ids=repr)
+@pytest.mark.parametrize("name", ["IWAE", "Renyi", "CUBO", "TVO", "SelfNormalized"])
+def test_the_mean_gradient_of_a_bound_of_bits_is_exact(name, chosen):
+    """K = 2: sixteen outcomes; through draws, weights and both laws."""
+    bits = Bits()
+    parameters = [*bits.q.parameters(), *bits.p.parameters()]
+    loss = BOUNDS[name](bits.p, bits.q).estimate({bits.q: chosen})
+    if isinstance(chosen, VIMCO) and name in ("TVO", "SelfNormalized"):
+        with pytest.raises(OptionError, match="logarithm of a mean over copies alone"):
+            loss.program()
+        return
+    value, slopes = mean_and_slopes(loss, bits, 2, parameters)
+    log_p, log_q = bits.tables()
+    index = bits.rows(2)[2]
+    log_w, at = (log_p - log_q)[index], log_q[index].sum(-1).exp()
+    if name == "TVO":
+        rows = 0.1 * log_w.mean(-1) + 0.9 * ((0.1 * log_w).softmax(-1) * log_w).sum(-1)
+    elif name == "SelfNormalized":
+        rows = (log_w.softmax(-1) * log_q[index]).sum(-1)
+    else:
+        power = {"IWAE": 1.0, "Renyi": 0.5, "CUBO": 2.0}[name]
+        rows = ((power * log_w).logsumexp(-1) - math.log(2)) / power
+    exact = (at * rows).sum()
+    assert value.item() == pytest.approx(exact.item(), abs=1e-12)
+    wanted = torch.autograd.grad(exact, parameters)
+    for one, other in zip(slopes, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+        assert other.abs().max() > 1e-4
+
+
+def test_a_discrete_latent_without_an_estimator_is_refused():
+    bits = Bits()
+    for name in ("IWAE", "Renyi", "CUBO", "TVO", "SelfNormalized"):
+        with pytest.raises(GradientError, match="no pathwise derivative"):
+            BOUNDS[name](bits.p, bits.q).eval({"x": bits.x[None]})
+    assert InclusiveKL(bits.p, bits.q, k=2).eval({"x": bits.x[None]}).requires_grad

@@ -12,8 +12,10 @@ discrete q it is exact. From draws the bound is a plug-in estimate, of K copies
     E_{z_1, \dots, z_K \sim q(z|x)}\left[\frac1n \log \frac1K \sum_k \left(\frac{p(x,z_k)}{q(z_k|x)}
     \right)^n\right] \le CUBO_n(x)
 
-which may lie below log p(x). Its exponential :math:`e^{n\, CUBO_n} = E_q[w^n]` is estimated without
-bias and has the same optimum: that is what to minimise.
+which may lie below log p(x); at K = 1 it is the ELBO, so that to minimise it at a small K would
+move q away from the posterior. The exponential :math:`e^{n\, CUBO_n} = E_q[w^n]` is estimated
+without bias and has the bound's optimum: that is what to minimise. Scale p(x, z) by its largest
+weight so far, ``p.log_prob() - c``, where it leaves the range of a float.
 
 Source: Dieng, Tran, Ranganath, Paisley and Blei, Variational Inference via chi Upper Bound
 Minimization (2017), equations 2 and 5.
