@@ -14,12 +14,19 @@ section 4.1 for the noise and the bandwidths.
 Run it alone: ``python -m ancestral.zoo.gmmn``
 """
 
+from pathlib import Path
+
 import torch
 
+from ancestral.data.points import ring
 from ancestral.distributions import EmpiricalDistribution, Implicit, Uniform
+from ancestral.evaluation import Measurement, Reference, Reproduction
 from ancestral.losses import MMD
 from ancestral.models import Model, Recipe
 from ancestral.nn import MLP
+from ancestral.report import image_grid, png, scatter
+
+EQUAL = Reference(0.0, "equal laws; .10 of the normal law that fits best", "exact")
 
 
 def gmmn(
@@ -54,14 +61,29 @@ def gmmn(
     return Recipe(model=model, objective=discrepancy, generative=p_g, observed="y", latent="u")
 
 
+def reproduce(
+    *,
+    seed: int = 0,
+    data_dir: str | Path | None = None,
+    progress: bool = True,
+    device: str = "cpu",
+) -> Reproduction:
+    """Eight normal laws on a ring: the discrepancy on held-out rows."""
+    torch.manual_seed(seed)
+    recipe = gmmn().to(device)
+    recipe.model.fit({"x": ring(20_000)}, epochs=60, batch_size=256, progress=progress)
+    held = ring(2000)
+    found = float(recipe.model.test({"x": held.to(device)}))
+    y = recipe.generative.sample(batch_n=20_000)["y"].detach()
+    both = torch.stack([scatter(points, low=-3, high=3) for points in (ring(20_000), y)])
+    return Reproduction(
+        (Measurement("MMD^2", found, "", "unbiased", EQUAL, at_most=0.02, rows=len(held)),),
+        png(image_grid(both, columns=2, size=224)),
+        "Rows of the data and of the generator.",
+    )
+
+
 if __name__ == "__main__":
     import sys
 
-    from ancestral.data.points import ring
-
-    recipe = gmmn()
-    sys.stdout.write(f"{recipe.objective}\n")
-    recipe.model.fit({"x": ring(20_000)}, epochs=20, batch_size=256)
-    y = recipe.generative.sample(batch_n=1000)["y"]
-    off = (y.norm(dim=1) - 2).abs().mean()
-    sys.stdout.write(f"mean distance of a draw from the circle: {off:.2f}, of the data 0.16\n")
+    sys.stdout.write(f"{gmmn().objective}\n{reproduce()}\n")
