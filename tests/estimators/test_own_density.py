@@ -20,6 +20,8 @@ from ancestral.losses import (
     StickingTheLanding,
     values,
 )
+from ancestral.models import Model
+from ancestral.runtime import compiled
 
 f64 = torch.float64
 ROWS = 5
@@ -150,6 +152,38 @@ def test_two_expectations_of_one_draw_do_not_see_each_others_scales() -> None:
     loss = (one + two).estimate({q: DReG()})
     assert list(loss.program().draws) == ["z"]
     torch.testing.assert_close(per_row(loss, noise, parameters), sum(apart))
+
+
+@pytest.mark.usefixtures("compiler_is_imported")
+@pytest.mark.parametrize("compile", [True, "gradient"])
+def test_a_compiled_step_has_the_same_scales(compile: Any, monkeypatch: Any) -> None:
+    """A graph has a channel where the step has a hook; so has a transform of torch.func."""
+    monkeypatch.setattr(compiled, "BACKEND", "eager")
+    found = []
+    for how in (False, compile):
+        model, q, _ = linear_gaussian(exact=False)
+        loss = -bound(model, q, 3).mean().estimate({q: DReG()})
+        options: Any = {"optimizer": torch.optim.SGD, "compile": how}
+        trained = Model(loss=loss, optimizer_params={"lr": 0.1}, **options)
+        batch = {"x": torch.linspace(-1.0, 2.0, 2 * ROWS, dtype=f64).reshape(ROWS, 2)}
+        for i in range(3):
+            trained.train(batch, generator=torch.Generator().manual_seed(i))
+        function = trained._steps.of(trained._turns[0])
+        if how:
+            assert not next(iter(function._steps.values())).function.gave_up
+        found.append([p.detach() for p in q.parameters()])
+    torch.testing.assert_close(found[0], found[1], rtol=1e-12, atol=1e-12)
+
+
+def test_a_transform_of_a_step_has_the_same_scales() -> None:
+    model, q, _ = linear_gaussian(exact=False)
+    function = bound(model, q, 3).mean().estimate({q: DReG()}).function()
+    noise, x = torch.randn(3, ROWS, 2, dtype=f64), torch.randn(ROWS, 2, dtype=f64)
+    x.requires_grad_()
+    (wanted,) = torch.autograd.grad(function({"x": x}, noise={"z": noise}), x)
+    for _ in range(2):
+        found = torch.func.grad(lambda v: function({"x": v}, noise={"z": noise}))(x.detach())
+        torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
 
 
 # -- hierarchies -----------------------------------------------------------------------------------

@@ -63,10 +63,16 @@ class DReG(Estimator):
     def gate(self, z: Tensor, axes: int) -> tuple[Tensor, Tensor]:
         """A draw whose gradient is scaled, and the channel of the scales, two zeros for each.
 
+        Where no compiler traces it, a hook of the draw does the same with less: the channel is the
+        draw.
+
         Args:
             z: The draw, shape ``(*axes, *event)``.
             axes: How many leading dimensions count draws.
         """
+        if _has_hooks():
+            copy = z.view_as(z)
+            return copy, copy
         pair: tuple[Tensor, Tensor] = _Gate.apply(z, axes)  # type: ignore[no-untyped-call]
         return pair
 
@@ -78,12 +84,27 @@ class DReG(Estimator):
         Args:
             f: The bound.
             log_w: The log weights.
-            own: The channel, shape ``(*log_w.shape, 2)``.
+            own: The channel, shape ``(*log_w.shape, 2)``; or the draw.
             axis: The dimension of ``log_w`` that counts copies.
             coefficient: c.
         """
-        scale = 1.0 - coefficient + coefficient * log_w.detach().softmax(axis)
-        return f + (scale * own[..., 0] + own[..., 1]).sum(axis)
+        scale = log_w.detach().softmax(axis)
+        if coefficient != 1.0:
+            scale = 1.0 - coefficient + coefficient * scale
+        if not _has_hooks():
+            return f + (scale * own[..., 0] + own[..., 1]).sum(axis)
+        if own.requires_grad:
+            scale = scale.reshape(*scale.shape, *(1,) * (own.dim() - scale.dim()))
+            own.register_hook(scale.mul)
+        return f
+
+
+def _has_hooks() -> bool:
+    """Whether a hook of a tensor is called on the way back: not in a graph, nor in a transform."""
+    if torch.compiler.is_compiling():
+        return False
+    outside: bool = torch._C._functorch.maybe_current_level() is None
+    return outside
 
 
 class _Gate(torch.autograd.Function):
