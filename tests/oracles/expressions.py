@@ -6,7 +6,7 @@ It has its own scoping, its own rule for which expectations share draws
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,16 +20,40 @@ from tests.oracles.sharing import Axis, Draw, Sharing, in_memory
 
 @dataclass(frozen=True)
 class Value:
-    """A tensor with named axes in front of its event, and the cut draws that it depends on."""
+    """A tensor with named axes in front of its event, and the cut draws that it depends on.
+
+    A sum knows its addends, with their factors: the score of a draw multiplies only those that
+    depend on the draw.
+    """
 
     tensor: Tensor
     axes: tuple[Axis, ...] = ()
     live: frozenset[int] = frozenset()
+    parts: "tuple[tuple[float, Value], ...]" = ()
+    constant: float | None = None  # of a number that is written
+
+    @property
+    def addends(self) -> "tuple[tuple[float, Value], ...]":
+        """What it is the sum of: itself, if it is no sum."""
+        return self.parts or ((1.0, self),)
+
+    def times(self, c: float) -> "tuple[tuple[float, Value], ...]":
+        """The addends of a multiple."""
+        return tuple((c * own, part) for own, part in self.addends)
 
     @property
     def event(self) -> int:
         """How many axes the event has."""
         return self.tensor.dim() - len(self.axes)
+
+
+def total(parts: "Iterable[tuple[float, Value]]") -> Value:
+    """The sum of some addends."""
+    parts = tuple(parts)
+    tensors, axes = lined_up([part for _, part in parts])
+    added = sum((c * t for (c, _), t in zip(parts, tensors, strict=True)), torch.tensor(0.0))
+    live = frozenset[int]().union(*(part.live for _, part in parts))
+    return Value(added, axes, live, parts)
 
 
 def lined_up(values: list[Value]) -> tuple[list[Tensor], tuple[Axis, ...]]:
@@ -253,9 +277,19 @@ class Evaluation:
         body = self._of(e[2], inside, (*path, ("E", 0)))
         if body.event:
             raise UnspecifiedError("an integrand is one number per row")
+        tables: list[tuple[dict[str, Any], Draw]] = []  # drawn after what is still to come
         for factor, draw in reversed(taken.draws):
-            if draw is not None:
-                body = self._estimated(body, factor, draw, every)
+            if draw is None:
+                continue
+            if draw.is_table:
+                tables.insert(0, (factor, draw))
+                continue
+            index = self.sharing.draws.index(draw)
+            weights = [self._log_density(f, every) for f, _ in tables]
+            if any(index in v.live for v in (body, *weights)):
+                body, tables = self._tabled(body, tables, every), []
+                body = self._scored(body, factor, draw, every)
+        body = self._tabled(body, tables, every)
         over = [d.axis for _, d in taken.draws if d is not None and d.axis is not None]
         over += [taken.average] if taken.average is not None else []
         for axis in dict.fromkeys(over):
@@ -263,39 +297,62 @@ class Evaluation:
                 body = self._reduced("mean", body, axis)
         return body
 
-    def _estimated(
+    def _tabled(
+        self,
+        body: Value,
+        tables: list[tuple[dict[str, Any], Draw]],
+        env: Mapping[str, Value],
+    ) -> Value:
+        """The integrand summed over tables; addends that read the same of them are one."""
+        every = {draw.axis for _, draw in tables}
+        groups: dict[frozenset[Any], list[tuple[float, Value]]] = {}
+        for c, part in body.addends:
+            groups.setdefault(frozenset(every.intersection(part.axes)), []).append((c, part))
+        found = groups.pop(frozenset(), [])
+        for alike in groups.values():
+            one = total(alike)
+            for factor, draw in reversed(tables):
+                if draw.axis is None or draw.axis not in one.axes:
+                    continue  # the probabilities sum to one
+                weight = self._log_density(factor, env)
+                (w, b), axes = lined_up([weight, one])
+                one = Value(w.exp() * b, axes, weight.live | one.live)
+                one = self._reduced("sum", one, draw.axis)
+            found.append((1.0, one))
+        return total(found)
+
+    def _scored(
         self, body: Value, factor: dict[str, Any], draw: Draw, env: Mapping[str, Value]
     ) -> Value:
-        """The integrand summed over a table, or with the score function's gradient."""
-        if draw.is_table:
-            if draw.axis not in body.axes:
-                return body  # the probabilities sum to one
-            weight = self._log_density(factor, env)
-            (w, b), axes = lined_up([weight, body])
-            assert draw.axis is not None
-            return self._reduced(
-                "sum", Value(w.exp() * b, axes, weight.live | body.live), draw.axis
-            )
+        """The integrand with the score function's gradient for the addends that read a draw."""
         index = self.sharing.draws.index(draw)
         plan = self.plans.get(factor["law"], ("pathwise",))
-        if plan[0] != "score" or index not in body.live:
+        mine = [(c, part) for c, part in body.addends if index in part.live]
+        if plan[0] != "score" or not mine:
             return body
+        rest = [(c, part) for c, part in body.addends if index not in part.live]
         value = self._name(factor["var"][0], env)
         log_q = self._log_density(
             factor, {**env, factor["var"][0]: Value(value.tensor.detach(), value.axes)}
         )
+
+        def cut(part: Value) -> Value:  # the draw's own density: its score has the mean 0
+            own = part.axes == log_q.axes and torch.equal(part.tensor, log_q.tensor)
+            return Value(part.tensor.detach(), part.axes, part.live) if own else part
+
+        f = total((c, cut(part)) for c, part in mine)
         for axis in log_q.axes:
-            if axis not in body.axes:  # one integrand of several draws: their joint density
+            if axis not in f.axes:  # one integrand of several draws: their joint density
                 log_q = self._reduced("sum", log_q, axis)
-        gain = body.tensor.detach()
+        gain = f.tensor.detach()
         if plan[1]:
-            if draw.axis not in body.axes:
+            if draw.axis not in f.axes:
                 raise UnspecifiedError("a baseline of the other draws, but there is one draw")
-            at = body.axes.index(draw.axis)
+            at = f.axes.index(draw.axis)
             n = gain.shape[at]
             gain = gain - (gain.sum(at, keepdim=True) - gain) / (n - 1)
-        (g, b, lq), axes = lined_up([Value(gain, body.axes), body, log_q])
-        return Value(b + g * (lq - lq.detach()), axes, body.live - {index})
+        (g, b, lq), axes = lined_up([Value(gain, f.axes), f, log_q])
+        return total([*rest, (1.0, Value(b + g * (lq - lq.detach()), axes, f.live - {index}))])
 
     def _reduced(self, how: str, v: Value, axis: Axis) -> Value:
         at = v.axes.index(axis)
@@ -309,7 +366,7 @@ class Evaluation:
     def _of(self, e: Expr, env: Mapping[str, Value], path: Path) -> Value:
         kind = e[0]
         if kind == "num":
-            return Value(torch.tensor(e[1], dtype=torch.float64))
+            return Value(torch.tensor(e[1], dtype=torch.float64), constant=float(e[1]))
         if kind in ("val", "param"):
             return self._name(e[1], env)
         if kind in ("logp", "prob"):
@@ -340,14 +397,30 @@ class Evaluation:
             return Value(square if kind == "sqnorm" else square.sqrt(), axes, live)
         if kind == "detach":
             return Value(tensors[0].detach(), axes)
-        return Value(self._elementwise(e, tensors), axes, live)
+        return Value(self._elementwise(e, tensors), axes, live, self._addends(kind, args))
+
+    def _addends(self, kind: str, args: list[Value]) -> tuple[tuple[float, Value], ...]:
+        """Of a sum, a difference, or a multiple by a number; of nothing else."""
+        if kind == "neg":
+            return args[0].times(-1.0)
+        if kind in ("add", "sub"):
+            return args[0].addends + args[1].times(1.0 if kind == "add" else -1.0)
+        if kind in ("mul", "div"):
+            a, b = args
+            if b.constant is not None:
+                return a.times(b.constant if kind == "mul" else 1.0 / b.constant)
+            if kind == "mul" and a.constant is not None:
+                return b.times(a.constant)
+        return ()
 
     def _density(self, e: Expr, env: Mapping[str, Value]) -> Value:
         terms = [self._log_density(f, env) for f in e[1]["factors"]]
         tensors, axes = lined_up(terms)
         live = frozenset[int]().union(*(t.live for t in terms))
-        total = sum(tensors[1:], tensors[0])
-        return Value(total.exp() if e[0] == "prob" else total, axes, live)
+        both = sum(tensors[1:], tensors[0])
+        if e[0] == "prob":
+            return Value(both.exp(), axes, live)
+        return Value(both, axes, live, tuple((1.0, term) for term in terms))
 
     def _applied(self, key: str, args: list[Value]) -> Value:
         """``tanh`` of a linear layer; a number per row has lost its axis of one entry."""
@@ -371,7 +444,7 @@ class Evaluation:
         how, axis = e[0][:-1], ("k", e[2], e[3])
         if axis in v.axes:
             return self._reduced(how, v, axis)
-        return v if how == "mean" else Value(v.tensor * axis[2], v.axes, v.live)
+        return v if how == "mean" else total(v.times(axis[2]))
 
     def _elementwise(self, e: Expr, t: list[Tensor]) -> Tensor:
         kind = e[0]
