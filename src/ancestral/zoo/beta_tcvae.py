@@ -73,7 +73,7 @@ def beta_tcvae(
     decoder = MLP(latent, pixels, hidden=tuple(reversed(hidden)))
     p = Bernoulli(var=["x"], cond_var=names, net=decoder, name="p", grey=grey)
 
-    fit = p.log_prob()
+    fit: Node = p.log_prob()
     if beta != 1:
         fit = fit - (beta - 1) * total_correlation(laws)
     objective = E(f, E(q, fit) - KL(q, prior))
