@@ -42,10 +42,8 @@ class Transition(nn.Module):
     def forward(self, z_prev: Tensor) -> dict[str, Tensor]:
         """Mean and standard deviation, shape ``(rows, latent)``."""
         g, h = self.gate(z_prev).sigmoid(), self.proposal(z_prev)
-        return {
-            "loc": (1 - g) * self.linear(z_prev) + g * h,
-            "scale": F.softplus(self.scale(F.relu(h))),
-        }
+        loc = (1 - g) * self.linear(z_prev) + g * h
+        return {"loc": loc, "scale": F.softplus(self.scale(F.relu(h)))}
 
 
 class Combiner(nn.Module):
@@ -72,10 +70,6 @@ def dmm(
         hidden: Width of h_t and of hidden layers.
         warm_up: Steps of training in which the weight beta of the divergence rises to 1.
         lr: Step size of Adam.
-
-    Example:
-        >>> dmm().generative.sample(batch_n=2, length=10)["x"].shape
-        torch.Size([2, 10, 88])
     """  # noqa: E501 (the formula is one line)
     z0 = nn.Parameter(torch.zeros(latent))
     transition, emitter = Transition(latent, hidden), MLP(latent, pixels, (hidden,))
@@ -118,14 +112,12 @@ def reproduce(
     )
     frames = data.test["m"].sum(1)
     found = bound(recipe.objective, data.test, laws=recipe.laws, draws=10).per(frames)
-    markov = Measurement.of(
-        found, "test bound per frame", sign=-1, reference=MARKOV, at_most=10.46
-    )
+    one = Measurement.of(found, "test bound per frame", sign=-1, reference=MARKOV, at_most=10.46)
     true = data.test["x"][:4, :100]
     drawn = recipe.generative.sample(batch_n=4, length=true.shape[1])["x"]
     rolls = torch.cat([true, drawn.cpu()]).mT.flip(1).unsqueeze(1)
     return Reproduction(
-        (markov,),
+        (one,),
         png(image_grid(rolls[[0, 4, 1, 5, 2, 6, 3, 7]], columns=2, size=176)),
         "Chorales of the test part on the left, drawn ones on the right; time runs rightward.",
     )
