@@ -7,7 +7,7 @@ It has its own scoping, its own rule for which expectations share draws
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -31,6 +31,7 @@ class Value:
     live: frozenset[int] = frozenset()
     parts: "tuple[tuple[float, Value], ...]" = ()
     constant: float | None = None  # of a number that is written
+    density: tuple[Any, ...] = ()  # of the log density of a law: which law, at what
 
     @property
     def addends(self) -> "tuple[tuple[float, Value], ...]":
@@ -197,7 +198,12 @@ class Evaluation:
         if law["family"] == "laplace":
             self._kink((x - params["loc"]).detach().abs())
         out = formulas.log_density(law["family"], x, params)
-        return self._summed(out, law, axes, live)
+        return replace(self._summed(out, law, axes, live), density=self._key(factor, env))
+
+    def _key(self, factor: dict[str, Any], env: Mapping[str, Value]) -> tuple[Any, ...]:
+        """Which law, and the tensors that its density is taken at."""
+        named = [self._name(name, env) for name in (factor["var"][0], *factor["cond"])]
+        return (factor["law"], factor["detached"], *(id(v.tensor) for v in named))
 
     def _summed(
         self,
@@ -336,8 +342,10 @@ class Evaluation:
             factor, {**env, factor["var"][0]: Value(value.tensor.detach(), value.axes)}
         )
 
+        key = self._key(factor, env)
+
         def cut(part: Value) -> Value:  # the draw's own density: its score has the mean 0
-            own = part.axes == log_q.axes and torch.equal(part.tensor, log_q.tensor)
+            own = part.density == key
             return Value(part.tensor.detach(), part.axes, part.live) if own else part
 
         f = total((c, cut(part)) for c, part in mine)
