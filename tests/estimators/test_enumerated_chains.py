@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ancestral.core.errors import OptionError
-from ancestral.distributions import Bernoulli, Categorical, Normal
+from ancestral.core.errors import DensityError, OptionError
+from ancestral.distributions import Bernoulli, Categorical, Normal, Sequence
 from ancestral.losses import (
     KL,
     E,
@@ -476,3 +476,45 @@ def test_a_loop_that_hands_on_an_enumerated_draw_is_refused() -> None:
     batch = {"x": torch.ones(4, ROWS, 1, dtype=f64), "h": torch.ones(ROWS, 1, dtype=f64)}
     one = step.estimate({q: Enumerate()}).eval({"x": batch["x"][0], "h": batch["h"]})
     torch.testing.assert_close(alone.eval(batch), 4 * one)
+
+
+def test_a_sequence_of_discrete_steps_is_refused_and_told_what_is_exact() -> None:
+    """Its values are K ** T sequences; alone, or integrated out of a joint law."""
+    step = Categorical(["z"], ["z_prev"], net=Rows(nn.Parameter(torch.eye(3))), name="q")
+    q = Sequence(step, carry={"z": "z_prev"}, init=torch.eye(3)[0])
+    p = Sequence(Normal(["x"], ["z"], net=Means(nn.Parameter(torch.ones(3, 1)))), series=["z"])
+    bound = E(q, p.log_prob() - q.log_prob())
+    for key in (q, "z"):
+        with pytest.raises(OptionError, match=r"K \*\* T sequences.*E\(q_1 \* q_2 \* q_3"):
+            bound.estimate({key: Enumerate()}).program()
+    both = Sequence(p.step_law * step, carry={"z": "z_prev"}, init=torch.eye(3)[0])
+    for law in (p * q, both):
+        with pytest.raises(
+            DensityError, match=r"z is integrated out, with all.*p_1 \* p_2 \* p_3"
+        ):
+            law.marginalize_var("z").log_prob()
+    walk = Sequence(Normal(["z"], ["z_prev"], loc="z_prev", scale=1.0), carry={"z": "z_prev"})
+    with pytest.raises(DensityError, match="no closed form"):
+        (p * walk).marginalize_var("z").log_prob()
+
+
+@pytest.mark.parametrize("kind", ["expectation", "marginal"])
+def test_the_first_state_of_a_sequence_is_summed(kind: str) -> None:
+    """What a given sequence starts from has several values, and the sequence one."""
+    make = torch.Generator().manual_seed(0)
+    move, start = (
+        nn.Parameter(torch.randn(shape, generator=make, dtype=f64)) for shape in ((3, 3), (3,))
+    )
+    step = Categorical(["z"], ["z_prev"], net=Rows(move), features_shape=[3], name="p")
+    p = Sequence(step, carry={"z": "z_prev"}, init="z_0")
+    first = Categorical(["z_0"], logits=start, name="p_0")
+    z = torch.tensor([[0, 2, 1, 1], [2, 2, 0, 1], [1, 0, 0, 2]])
+    log_move, log_start = move.log_softmax(-1), start.log_softmax(-1)
+    later = log_move[z[:, :-1], z[:, 1:]].sum(1)
+    if kind == "marginal":
+        loss = (p * first).marginalize_var("z_0").log_prob()
+        wanted = (log_start + log_move[:, z[:, 0]].T).logsumexp(-1) + later
+    else:
+        loss = enumerated(E(first, p.log_prob()), [first])
+        wanted = log_move[:, z[:, 0]].T @ log_start.exp() + later
+    agrees(loss, {"z": F.one_hot(z, 3).to(f64)}, wanted, [move, start])

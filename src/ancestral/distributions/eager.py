@@ -300,6 +300,17 @@ def has_sum(dist: "Distribution") -> bool:
     )
 
 
+def _listed_by_steps(dist: "Distribution") -> list[str]:
+    """The variables of sequences that have, at each step, values that can be listed."""
+    found: list[str] = []
+    for factor in dist.factors:
+        names = dict(zip(factor.law.var, factor.var, strict=True))
+        steps = getattr(factor.law, "factors_of_step", ())
+        discrete = [f for f in steps if f.law.is_random and hasattr(f.law.moves, "values")]
+        found += [names[v] for f in discrete for v in f.var]
+    return found
+
+
 def refuse_density(dist: "Distribution", *, by_plan: bool = False, summed: bool = False) -> None:
     """Raise if the law has no density that can be evaluated, naming why and what to do.
 
@@ -322,6 +333,14 @@ def refuse_density(dist: "Distribution", *, by_plan: bool = False, summed: bool 
                 f"{dist.prob_text}: {listing(dist.integrated)} is integrated out. Its log density "
                 f"is a sum over {listing(dist.integrated)}, taken by a loss: "
                 f"{dist.name}.log_prob().eval({{...}})."
+            )
+        if chained := sorted({*dist.integrated} & {*_listed_by_steps(dist)}):
+            raise DensityError(
+                f"log {dist.prob_text}: {listing(chained)} is integrated out, with all of its "
+                "steps: of K values for each of T there are K ** T. Write the chain as a product "
+                "of laws, one for each step, and integrate their variables out, "
+                '(p_1 * p_2 * p_3).marginalize_var(["z1", "z2", "z3"]), which is exact in linear '
+                "cost; or use a bound, E(q, joint.log_prob() - q.log_prob())."
             )
         raise DensityError(
             f"log {dist.prob_text}: {listing(dist.integrated)} is integrated out, and the "

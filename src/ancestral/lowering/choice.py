@@ -3,6 +3,7 @@
 from ancestral.core.errors import GradientError, OptionError
 from ancestral.distributions import Sequence
 from ancestral.distributions.base import Factor
+from ancestral.distributions.law import Law
 from ancestral.estimators.base import Estimator
 from ancestral.estimators.score import Score
 from ancestral.losses.prob import Expectation
@@ -34,6 +35,13 @@ def choice(node: Expectation, factor: Factor, scope: Scope) -> Estimator:
             f"{type(chosen).__name__} for {loss_text.text(node)}: it has chains of an energy, but "
             f"{law.prob_text} is a {law.distribution_name}. Leave the plan out."
         )
+    if chosen.how == "table" and any(hasattr(f.law.moves, "values") for f in _steps(law)):
+        raise OptionError(
+            f"Enumerate() for {loss_text.text(node)}: of K values for each of T steps there are "
+            "K ** T sequences, which cannot be listed. Write the chain as a product of laws, "
+            "E(q_1 * q_2 * q_3, ...), or its likelihood, p.marginalize_var([...]).log_prob(), "
+            "which are exact in linear cost; or use Score(...)."
+        )
     if chosen.how == "table" and not hasattr(law.moves, "values"):
         raise OptionError(
             f"Enumerate() for {loss_text.text(node)}: the values of a {law.distribution_name} "
@@ -62,6 +70,12 @@ def choice(node: Expectation, factor: Factor, scope: Scope) -> Estimator:
     if found.cuts_own or found.over_copies:
         _check_copies(node, factor, found)
     return found
+
+
+def _steps(law: Law) -> list[Factor]:
+    """The random factors of one step of a sequence; of another law none."""
+    steps = law.factors_of_step if isinstance(law, Sequence) else []
+    return [f for f in steps if f.law.is_random]
 
 
 def _check_copies(node: Expectation, factor: Factor, chosen: Estimator) -> None:

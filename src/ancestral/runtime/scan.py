@@ -81,15 +81,21 @@ def shift(step: loops.Shift, run: Run) -> Tensor:
     value, first = align(value, step.arg.axes, step.out.axes), run.values[step.initial]
     axes = len(step.out.axes)  # time among them
     check_carried(step.arg.name, first.shape[len(step.initial.axes) :], value.shape[axes:])
-    return torch.cat([first.unsqueeze(dim), value.narrow(dim, 0, value.shape[dim] - 1)], dim)
+    first, before = first.unsqueeze(dim), value.narrow(dim, 0, value.shape[dim] - 1)
+    if step.arg.axes != step.out.axes:  # what it starts from has several draws, or values
+        before = before.expand(*(-1 if i == dim else n for i, n in enumerate(first.shape)))
+    return torch.cat([first, before], dim)
 
 
 def text_of_shift(w: Writer, step: loops.Shift) -> None:
     """The text of :func:`shift`."""
     dim, first = step.out.axes.index(step.axis), w.text(step.initial)
-    arg = w.aligned(w.text(step.arg), step.arg.axes, step.out.axes, w.shape(step.arg))
-    before = ", ".join([":"] * dim + [":-1"])
-    w.put(step.out, "z", f"torch.cat([{first}.unsqueeze({dim}), {arg}[{before}]], {dim})")
+    kept = (":" if a in step.arg.axes else "None" for a in step.out.axes[:dim])
+    before = f"{w.text(step.arg)}[{', '.join([*kept, ':-1'])}]"
+    if step.arg.axes != step.out.axes:  # what it starts from has several draws, or values
+        sizes = ["-1" if a == step.axis else w.size(a) for a in step.out.axes]
+        before += f".expand({', '.join([*sizes, *['-1'] * len(w.shape(step.arg))])})"
+    w.put(step.out, "z", f"torch.cat([{first}.unsqueeze({dim}), {before}], {dim})")
 
 
 def last(step: loops.Last, run: Run) -> Tensor:
