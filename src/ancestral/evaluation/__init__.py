@@ -12,8 +12,19 @@ Example:
 """
 
 from ancestral.evaluation.bound import bound
+from ancestral.evaluation.coder import BitStack, LatentCode, parts
 from ancestral.evaluation.estimate import Estimate
 from ancestral.evaluation.nll import log_likelihood
 from ancestral.evaluation.reproduction import Measurement, Reference, Reproduction
 
-__all__ = ["Estimate", "Measurement", "Reference", "Reproduction", "bound", "log_likelihood"]
+__all__ = [
+    "BitStack",
+    "Estimate",
+    "LatentCode",
+    "Measurement",
+    "Reference",
+    "Reproduction",
+    "bound",
+    "log_likelihood",
+    "parts",
+]
