@@ -122,6 +122,15 @@ class Categorical(Law):
         return torch.threshold((x * log_pi.clamp(min=lowest)).sum(-1), 0.5 * lowest, -torch.inf)
 
     @staticmethod
+    def log_values(probs: Any = None, logits: Any = None) -> Tensor:
+        """The log densities of all values of one variable, along the last axis."""
+        log_pi = log_probabilities(probs, logits)
+        if logits is None:
+            return log_pi
+        # the same number, -inf too, but no gradient through an excluded category: it would be NaN
+        return torch.threshold(log_pi, 0.5 * torch.finfo(log_pi.dtype).min, -torch.inf)
+
+    @staticmethod
     def mean_of(probs: Any = None, logits: Any = None) -> Any:
         r""":math:`\pi`."""
         return probs if logits is None else logits.softmax(-1)
@@ -170,6 +179,7 @@ class _ByIndex(Law):
         return log_pi.gather(-1, index.expand(*lead, 1)).squeeze(-1)
 
     entropy_of = staticmethod(Categorical.entropy_of)
+    log_values = staticmethod(Categorical.log_values)
 
     @staticmethod
     def values(event: Sequence[int], like: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from ancestral.core.axes import ROW, Axis, union
 from ancestral.core.errors import OptionError, ScopeError
 from ancestral.distributions import EnergyModel
 from ancestral.distributions.base import Factor
+from ancestral.distributions.law import Law
 from ancestral.losses.node import Node
 from ancestral.lowering import experts, flows, layers
 from ancestral.lowering.build import NUMBER, OUTPUT, Builder, Flow, Sum
@@ -19,6 +20,7 @@ from ancestral.printing import law as law_text
 from ancestral.printing import loss as loss_text
 from ancestral.printing.dialect import TEXT
 from ancestral.program import instructions as ir
+from ancestral.program.listed import ListedDensity
 from ancestral.program.relaxed import Relaxed, RelaxedDensity
 from ancestral.program.versions import Versions
 
@@ -180,6 +182,7 @@ class Lowering:
             value, log_det = flows.pulled_back(self, factor, value, tuple(context), scope)
         slot, text = self.build.law_slot(base.law), self.label(base, scope)
         make = RelaxedDensity if self.is_relaxed(value) else ir.Density
+        make = ListedDensity if self.is_listed(value, base.law, params) else make
         log_p = self.build.emit(
             ("density", slot, value, params, counts),
             "log " + base.law.name,
@@ -198,6 +201,15 @@ class Lowering:
             drawn = self.build.made[step.pair]
             return isinstance(drawn, Versions) and drawn.estimator.relaxes
         return isinstance(step, Relaxed)
+
+    def is_listed(self, value: ir.Register, law: Law, params: ir.Register) -> bool:
+        """Whether a value is the table of a law's own values, at which it lists its density."""
+        step = self.build.made.get(value)
+        if not isinstance(step, ir.Table) or {*value.axes} & {*params.axes}:
+            return False
+        tabled = self.build.laws[step.law].moves
+        homes = [_home(law.moves, name) for name in ("log_values", "log_density", "values")]
+        return homes[0] is not None and {*homes, _home(tabled, "values")} == {homes[0]}
 
     # -- rows seen along another axis ---------------------------------------------------------
     def again(self, arg: ir.Register, old: Axis, new: Axis, part: int = 0) -> ir.Register:
@@ -261,6 +273,11 @@ class Lowering:
                 if self.build.is_known(("input", r.name), r):
                     names[name] = TEXT.name(r.name)
         return ir.Label(lambda: law_text.factor(factor, TEXT, names))
+
+
+def _home(moves: type, name: str) -> type | None:
+    """The class that defines a move: one that overrides a formula alone has no list of it."""
+    return next((c for c in moves.__mro__ if name in vars(c)), None)
 
 
 def _has_rows(register: ir.Register) -> bool:

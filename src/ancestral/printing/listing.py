@@ -9,6 +9,7 @@ from ancestral.distributions.base import prob_text
 from ancestral.printing.dialect import number, printable
 from ancestral.program import baselines, chains, copies, layers, loops, versions
 from ancestral.program import instructions as ir
+from ancestral.program.listed import ListedDensity
 from ancestral.program.relaxed import Relaxed, RelaxedDensity
 
 NAMED = (  # steps whose results have names of their own
@@ -227,6 +228,7 @@ LINES: dict[type, Callable[[Any, Names], str]] = {
     Relaxed: _draw,
     ir.Table: lambda s, n: f"every value under {n.law(s.params, [s.out.name])}",
     ir.Density: lambda s, n: f"log {n.law(s.params, [n.short(s.value)])}",
+    ListedDensity: lambda s, n: f"log {n.law(s.params, [n.short(s.value)])}",
     RelaxedDensity: lambda s, n: f"log {n.law(s.params, [n.short(s.value)])}",
     ir.Closed: _divergence,
     ir.Call: lambda s, n: f"{s.text}",

@@ -19,8 +19,9 @@ from ancestral.core.slope import slope
 from ancestral.distributions.network import Parts
 from ancestral.program import instructions as ir
 from ancestral.program.layers import LayerParams
+from ancestral.program.listed import ListedDensity
 from ancestral.program.relaxed import Relaxed, RelaxedDensity
-from ancestral.runtime import baselines, chains, copies, layers, versions
+from ancestral.runtime import baselines, chains, copies, layers, listed, versions
 from ancestral.runtime.derivatives import push
 from ancestral.runtime.drawing import text_of_draw
 from ancestral.runtime.experts import (
@@ -365,6 +366,7 @@ RULES: dict[type, Callable[[Writer, Any], None]] = {
     ir.Table: _table,
     ir.Density: _density,
     RelaxedDensity: _density,
+    ListedDensity: listed.text(_density),
     ir.Closed: _closed,
     ir.Call: _call,
     ir.Transform: text_of_transform,

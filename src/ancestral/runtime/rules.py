@@ -18,8 +18,9 @@ from ancestral.distributions.network import check_rows, failed
 from ancestral.program import instructions as ir
 from ancestral.program import loops
 from ancestral.program.layers import LayerParams
+from ancestral.program.listed import ListedDensity
 from ancestral.program.relaxed import Relaxed, RelaxedDensity
-from ancestral.runtime import baselines, chains, copies, layers, versions
+from ancestral.runtime import baselines, chains, copies, layers, listed, versions
 from ancestral.runtime.batch import folded, sizes_of, unfolded
 from ancestral.runtime.derivatives import push
 from ancestral.runtime.draws import draw, event_of, span
@@ -333,6 +334,7 @@ RULES: dict[type, Callable[[Any, Run], Any]] = {
     ir.Table: _table,
     ir.Density: _density,
     RelaxedDensity: _density,
+    ListedDensity: listed.meaning(_density),
     ir.Closed: _closed,
     ir.Call: _call,
     ir.Transform: transform,
