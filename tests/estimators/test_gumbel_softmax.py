@@ -17,7 +17,7 @@ from ancestral.distributions import (
     Normal,
     RelaxedBernoulli,
 )
-from ancestral.losses import KL, E, Function, GumbelSoftmax, values
+from ancestral.losses import KL, E, Function, GumbelSoftmax, StraightThrough, values
 from benchmarks import relaxation_bias
 from tests.estimators.quadrature import coin_rule, f64
 
@@ -66,6 +66,31 @@ def test_the_mean_is_that_of_the_relaxation_and_not_the_objective():
     assert abs(value - exact) > 0.02  # another value: so it is marked
     loss = E(q, Function(square, name="f")(z)).estimate({q: GumbelSoftmax(T)})
     assert "relaxed at temperature 0.6 (biased)" in str(loss.program())
+
+
+def test_the_mean_of_straight_through_is_its_own():
+    """The exact value; the gradient E[f'(z) d sigma_T / d eta], by scipy, on either side of the
+    jump.
+    """
+    q = coin()
+    pi = q.logits.sigmoid().item()
+    value, slope = weighted(q, StraightThrough(T), *coin_rule([pi]))
+    assert value == pytest.approx(pi * 0.55**2 + (1 - pi) * 0.45**2, abs=1e-10)
+
+    def rate(t, on):
+        soft = 1.0 / (1.0 + math.exp(-(ETA + t) / T))
+        return 2 * (on - 0.45) * soft * (1 - soft) / T / (2.0 + math.exp(t) + math.exp(-t))
+
+    options = {"epsabs": 1e-13, "epsrel": 1e-13, "limit": 400}
+    off, on = (
+        integrate.quad(rate, *ends, args=(bit,), **options)[0]
+        for bit, ends in enumerate([(-36, -ETA), (-ETA, 36)])
+    )
+    assert slope.item() == pytest.approx(off + on, abs=1e-10)
+    exact = pi * (1 - pi) * (0.55**2 - 0.45**2)
+    assert abs(slope.item() - exact) > 0.015  # another gradient: so it is marked
+    loss = E(q, Function(square, name="f")(z)).estimate({q: StraightThrough(T)})
+    assert "gradient of its relaxation at temperature 0.6 (biased)" in str(loss.program())
 
 
 def test_two_categories_are_a_coin():

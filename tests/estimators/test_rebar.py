@@ -16,6 +16,7 @@ from ancestral.losses import (
     Score,
     values,
 )
+from ancestral.models import Model
 from tests.contracts.outcomes import PROBLEMS
 from tests.estimators.quadrature import coin_rule, f64
 
@@ -50,7 +51,15 @@ def exact(q, body):
     return value, torch.autograd.grad(value, q.logits)[0]
 
 
-@pytest.mark.parametrize("plan", [REBAR(0.5), REBAR(0.3, 0.7), REBAR(2.0, -1.3)], ids=repr)
+def free(eta):
+    """A factor that is trained."""
+    return nn.Parameter(torch.tensor(eta, dtype=f64))
+
+
+PLANS = [REBAR(0.5), REBAR(0.3, 0.7), REBAR(2.0, -1.3), REBAR(0.5, free(0.6))]
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=repr)
 @pytest.mark.parametrize("eta", [(0.4,), (-2.5,)], ids=str)
 def test_of_one_coin_the_mean_is_exact(eta, plan):
     """By quadrature of its noise on either side of the jump, to 1e-10."""
@@ -89,7 +98,7 @@ def choice_rule(probs, step=1 / 14):
     return torch.cat(noise), torch.cat(weights)
 
 
-@pytest.mark.parametrize("plan", [REBAR(0.5), REBAR(1.0, 0.6)], ids=repr)
+@pytest.mark.parametrize("plan", [REBAR(0.5), REBAR(1.0, 0.6), REBAR(0.5, free(0.6))], ids=repr)
 def test_of_one_choice_the_mean_is_exact(plan):
     """Of three categories: quadrature in two dimensions."""
     logits = nn.Parameter(torch.tensor([0.3, -1.0, 0.8], dtype=f64))
@@ -138,6 +147,79 @@ def test_copies_of_a_law_are_relaxed_together():
     torch.testing.assert_close(value, wanted, rtol=0, atol=1e-12)
     exact_slope = torch.autograd.grad(wanted, q.logits)[0]
     torch.testing.assert_close(slope, exact_slope, rtol=0, atol=1e-10)
+
+
+# -- a factor that is trained ------------------------------------------------------
+def law(kind):
+    """A law of rows with the parameter h, h, and the rule of its noise."""
+    if kind == "choice":
+        h = torch.tensor([0.3, -1.0, 0.8], dtype=f64)
+        q = Categorical(logits="h", cond_var=["h"], var=["z"], name="q")
+        return q, h, choice_rule(h.softmax(-1))
+    probs = torch.tensor([0.6, 0.3], dtype=f64)
+    options = {"probs": "h"} if kind == "probabilities" else {"logits": "h"}
+    q = Bernoulli(**options, cond_var=["h"], var=["z"], name="q")
+    return q, probs if "probs" in options else probs.logit(), coin_rule(probs.tolist(), step=1 / 8)
+
+
+def of_rows(q, h, plan, noise, weights, sign=1.0):
+    """The estimate of each row with its weight, and the parameters of the rows."""
+    rows = h.expand(len(noise), -1).clone().requires_grad_()
+    batch = {"h": rows, "w": weights}
+    return (sign * E(q, w * f(z))).estimate({q: plan}).eval(batch, noise={"z": noise}), rows
+
+
+def variance(q, h, eta, noise, weights):
+    out, rows = of_rows(q, h, REBAR(0.6, eta), noise, torch.ones_like(weights))
+    g = torch.autograd.grad(out.sum(), rows)[0]
+    mean_ = (weights[:, None] * g).sum(0)
+    return (weights[:, None] * (g - mean_) ** 2).sum().item()
+
+
+@pytest.mark.parametrize("kind", ["log odds", "probabilities", "choice"])
+def test_a_trained_factor_has_the_derivative_of_the_variance(kind):
+    """By quadrature. The variance is a parabola in eta: its difference quotient is exact."""
+    q, h, (noise, weights) = law(kind)
+    by_eta = {eta: variance(q, h, eta, noise, weights) for eta in (-1.0, 0.0, 1.0, 2.0)}
+    bend = (by_eta[1.0] + by_eta[-1.0]) / 2 - by_eta[0.0]
+    lean = (by_eta[1.0] - by_eta[-1.0]) / 2
+    assert by_eta[2.0] == pytest.approx(by_eta[0.0] + 2 * lean + 4 * bend, rel=1e-9)
+    for at, sign in ((0.7, 1.0), (-0.4, -1.0), (0.0, 1.0)):
+        eta = free(at)
+        # the square of a row's gradient weighs the square of what the row does
+        out, rows = of_rows(q, h, REBAR(0.6, eta), noise, weights.sqrt(), sign)
+        slope, g = torch.autograd.grad(out.sum(), (eta, rows))
+        assert slope.item() == pytest.approx(lean + 2 * at * bend, rel=1e-9, abs=1e-11)
+        out, rows = of_rows(q, h, REBAR(0.6, at), noise, weights.sqrt(), sign)
+        torch.testing.assert_close(g, torch.autograd.grad(out.sum(), rows)[0], atol=1e-11, rtol=0)
+
+
+def test_whoever_trains_the_law_trains_the_factor():
+    """It ends at the bottom of the parabola, which quadrature has; frozen it stays."""
+    q, h, (noise, weights) = law("log odds")
+    ends = [variance(q, h, eta, noise, weights) for eta in (-1.0, 0.0, 1.0)]
+    best = (ends[0] - ends[2]) / 2 / (ends[0] + ends[2] - 2 * ends[1])
+    torch.manual_seed(0)
+    for learns in (True, False):
+        coin, eta = coins(*h.tolist()), free(0.0).requires_grad_(learns)
+        model = Model(
+            loss=-E(coin, f(z)).estimate({coin: REBAR(0.6, eta)}).mean(),
+            distributions=[coin],
+            optimizer=torch.optim.Adam,
+            optimizer_params={"lr": 0.05},
+        )
+        for _ in range(80):
+            model.train(batch_n=1000)
+            with torch.no_grad():  # the law stays: the factor alone is compared
+                coin.logits.copy_(h)
+        if not learns:
+            assert eta.item() == 0.0
+            continue
+        assert abs(best) > 0.3
+        assert eta.item() == pytest.approx(best, abs=0.05)
+        spread = variance(q, h, eta.item(), noise, weights)
+        assert spread == pytest.approx(variance(q, h, best, noise, weights), rel=0.02)
+        assert spread < ends[1]
 
 
 # -- what it costs, what it brings ------------------------------------------------------
@@ -232,6 +314,7 @@ def test_refusals():
     for options, told in (
         ({"temperature": 0.0}, "temperature=0.0.*positive"),
         ({"eta": "big"}, "eta='big'.*give a number"),
+        ({"eta": nn.Parameter(torch.ones(2))}, "(?s)eta=Parameter.*one that is trained"),
         ({"draws": 0}, "draws=0"),
     ):
         with pytest.raises(OptionError, match=told):

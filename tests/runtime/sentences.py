@@ -12,17 +12,22 @@ from ancestral.distributions import (
     Deterministic,
     EmpiricalDistribution,
     Laplace,
+    MeanField,
     Normal,
+    weights,
 )
 from ancestral.losses import (
     KL,
     REBAR,
+    RELAX,
     E,
     Enumerate,
+    Flipout,
     Function,
     GumbelSoftmax,
     H,
     LeaveOneOut,
+    LocalReparameterisation,
     MeasureValued,
     Parameter,
     Score,
@@ -93,6 +98,12 @@ def sentences() -> dict[str, Case]:
         "enumerate": E(c, E(q_y, p.log_prob())).estimate({c: Enumerate()}).mean(),
         "score": E(c, E(q_y, p.log_prob())).estimate({c: Score()}).mean(),
         "versions": E(c, E(q_y, p.log_prob()) - c.log_prob()).estimate({c: REBAR(0.5)}).mean(),
+        "trained versions": E(b, p_h.log_prob())
+        .estimate({b: REBAR(0.5, nn.Parameter(torch.tensor(0.8).double()))})
+        .mean(),
+        "versions and a network": E(b, p_h.log_prob())
+        .estimate({b: RELAX(nn.Sequential(net(3, 4), nn.Tanh(), net(4, 1)), 0.5)})
+        .mean(),
         "measure valued": E(q, p.log_prob()).estimate({q: MeasureValued(draws=2)}).mean(),
         "relaxed": E(b, p_h.log_prob() - KL(b, b_0)).estimate({b: GumbelSoftmax(0.5)}).mean(),
         "leave one out": E(c * q_y, p.log_prob())
@@ -127,6 +138,12 @@ def sentences() -> dict[str, Case]:
     cases: dict[str, Case] = {name: (loss, data, {}) for name, loss in losses.items()}
     cases["beta"] = ((Parameter("beta") * elbo).mean(), data, {"beta": 0.5})
     cases["bound"] = (bound.log_prob() + H(bound), {"x": x, "y": x * 0.5}, {})
+    layer = weights(net(5, 2), prior=Normal(loc=0.0, scale=1.0).double())
+    q_w = MeanField(layer, init_scale=0.3).double()
+    linear = Normal(var=["y"], cond_var=["x", "w"], net=layer.apply, scale=0.5, name="pw").double()
+    for told, plan in (("layers", LocalReparameterisation()), ("flipout", Flipout())):
+        loss = E(q_w, linear.log_prob()).estimate({q_w: plan}).sum()
+        cases[told] = (loss, {"x": x, "y": x[:, :2] * 0.5}, {})
     cases["vectors"] = (sqnorm(U * X + (1 - U) * X * 2).mean(), {"x": x, "u": u}, {})
     cases["jvp"] = (sqnorm(wave.jvp((X, U), along=(X, 1))), {"x": x, "u": u}, {})
     cases["two plates"] = (
