@@ -404,7 +404,7 @@ class Evaluation:
                 self._kink(square.detach().sqrt())
             return Value(square if kind == "sqnorm" else square.sqrt(), axes, live)
         if kind == "detach":
-            return Value(tensors[0].detach(), axes)
+            return Value(tensors[0].detach(), axes, constant=args[0].constant)
         return Value(self._elementwise(e, tensors), axes, live, self._addends(kind, args))
 
     def _addends(self, kind: str, args: list[Value]) -> tuple[tuple[float, Value], ...]:

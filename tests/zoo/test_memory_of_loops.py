@@ -26,7 +26,7 @@ def kept(function, steps: int) -> int:
 
 def test_memory_is_linear_in_time():
     torch.manual_seed(0)
-    function = dmm(pixels=PIXELS, latent=3, hidden=5).model.loss.function()
+    function = dmm(pixels=PIXELS, latent=3, hidden=5).objective.mean().function()
     kept(function, 40)  # the first batch is looked at in full
     short, middle, long = (kept(function, steps) for steps in (100, 200, 400))
     assert long - middle == 2 * (middle - short)

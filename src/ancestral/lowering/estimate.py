@@ -71,16 +71,21 @@ def estimate(
             tables.insert(0, Table(d.axis, partial(density, lw, d.factor, scope)))
             continue
         if d.estimator.how == "versions":
-            inner, tables = _at_draw(lw, expected(lw, inner, tables), drawn, d, mixed), []
+            inner, tables = _at_draw(lw, _summed(lw, inner, tables), drawn, d, mixed), []
             continue
         behind = [*inner.terms, *(t.log_q() for t in tables)]
         if not any(c.draw == d.noise for r in behind for c in lw.build.flow[r].cuts):
             continue  # the integrand does not depend on the draw
-        inner, tables = expected(lw, inner, tables), []
+        inner, tables = _summed(lw, inner, tables), []
         mine, rest = _downstream(lw, inner, d)
         if mine.terms:
             inner = rest.plus(Sum({_scored(lw, mine, drawn, d, scope, mixed): 1.0}))
-    return expected(lw, inner, tables)
+    return _summed(lw, inner, tables)
+
+
+def _summed(lw: Lowering, body: Sum, tables: list[Table]) -> Sum:
+    """The terms summed over tables, each over those that it reads."""
+    return expected(lw, replace(_apart(lw, body), kind=body.kind), tables) if tables else body
 
 
 def _at_draw(lw: Lowering, body: Sum, drawn: list[Drawn], d: Drawn, mixed: Axis | None) -> Sum:
