@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy import integrate
 from torch import nn
 
 from ancestral.core.errors import OptionError, ShapeError, VariableError
@@ -135,6 +136,47 @@ def test_gaussians_have_the_closed_form():
         found = torch.stack([function(batch_n=500) for _ in range(60)])
         assert abs(float(found.mean()) - exact) < 5 * float(found.std()) / math.sqrt(len(found))
         assert float(found.std()) / math.sqrt(len(found)) < 0.05 * exact
+
+
+@pytest.mark.parametrize("widths", [0.7, [0.5, 1.0, 3.0]], ids=str)
+def test_gaussians_by_inverse_multiquadrics_have_the_integral(widths):
+    """h^2 / (h^2 + s) is the integral of e^(-t - t s / h^2) over t > 0, so that its mean is one of
+    Gaussian means; of several widths their sum. Value, and gradient in a mean, in two dimensions.
+    """
+    spread = {"p": (0.8, 1.1), "r": (1.5, 0.6)}
+    loc = nn.Parameter(torch.tensor([0.5, -0.2], dtype=torch.float64))
+    law = {"var": ["x"], "name": "p"}
+    p = Normal(loc=loc, scale=torch.tensor(spread["p"]).double(), **law)
+    r = Normal(loc=torch.tensor([-0.9, 0.4]).double(), scale=torch.tensor(spread["r"]).double(),
+               var=["x"], name="r")  # fmt: skip
+
+    def mean(gap, one, other, h):
+        def at(t):
+            out = math.exp(-t)
+            for d, s1, s2 in zip(gap, spread[one], spread[other], strict=True):
+                wide = 1 + 2 * t * (s1**2 + s2**2) / h**2
+                out *= math.exp(-t * d**2 / h**2 / wide) / math.sqrt(wide)
+            return out
+
+        return integrate.quad(at, 0, math.inf, epsabs=1e-12, epsrel=1e-12)[0]
+
+    def exact(shift):
+        gap = (1.4 + shift, -0.6)
+        every = widths if isinstance(widths, list) else [widths]
+        parts = [((0, 0), "p", "p", 1), (gap, "p", "r", -2), ((0, 0), "r", "r", 1)]
+        return sum(c * mean(d, one, other, h) for h in every for d, one, other, c in parts)
+
+    torch.manual_seed(0)
+    function = MMD(p, r, "inverse_multiquadric", bandwidth=widths).function()
+    found = []
+    for _ in range(60):
+        value = function(batch_n=150)
+        found.append([float(value.detach()), float(torch.autograd.grad(value, loc)[0][0])])
+    each = torch.tensor(found, dtype=torch.float64)
+    error = each.std(0) / math.sqrt(len(each))
+    wanted = torch.tensor([exact(0.0), (exact(1e-4) - exact(-1e-4)) / 2e-4]).double()
+    assert ((each.mean(0) - wanted).abs() < 5 * error).all()
+    assert (5 * error < 0.2 * wanted.abs()).all()  # a bias of a fifth would be seen
 
 
 def test_equal_laws_are_no_distance_apart():
