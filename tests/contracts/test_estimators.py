@@ -490,6 +490,8 @@ def test_mistakes_in_estimators() -> None:
         problem.loss.estimate({q: Score(LeaveOneOut())}).eval({"x": batch["x"][:1]})
     with pytest.raises(OptionError, match="LeaveOneOut"):
         Score(baseline=3.0)
+    with pytest.raises(OptionError, match=r"Score is a class; write Score\(\)"):
+        E(bernoulli("a", "x", [0.3]), f(a)).estimate({"a": Score})
     with pytest.raises(OptionError, match="is no estimator"):
         problem.loss.estimate({q: "score"})
     with pytest.raises(OptionError, match="nothing draws 'c'"):

@@ -10,6 +10,7 @@ from ancestral.core.errors import OptionError, SupportError
 from ancestral.distributions import Bernoulli, Categorical, Multinomial, Normal
 from ancestral.losses import (
     REBAR,
+    RELAX,
     E,
     Enumerate,
     Function,
@@ -284,6 +285,30 @@ def test_terms_without_a_path_are_at_the_draw_too():
         found.append(value.item())
     assert found[0] == pytest.approx(found[2])
     assert found[1] == pytest.approx(3 * found[2])
+
+
+@pytest.mark.parametrize("plan", [REBAR(0.5), RELAX(nn.Linear(1, 1).double())], ids=repr)
+def test_a_term_that_is_cut_has_no_gradient_by_the_draw(plan):
+    """Without a derivative it has no control variate: half of the estimator would be biased."""
+    q, p = coins(0.4), Bernoulli(var=["a"], cond_var=["z"], net=nn.Linear(1, 1).double(), name="p")
+    noise, batch = torch.rand(9, 1, dtype=f64), {"a": torch.ones(9, 1, dtype=f64)}
+    found, rest = [], Function(lambda a: a[:, 0], name="rest")(a)
+    for term in (0.0, 2.0 * f(z).detach(), p.detach().log_prob()):
+        function = E(q, f(z) + term + rest).estimate({q: plan}).sum().function()
+        for _ in range(2):
+            value = function(batch, noise={"z": noise})
+            found.append(torch.autograd.grad(value, q.logits)[0])
+    for slope in found[1:]:
+        torch.testing.assert_close(slope, found[0], rtol=0, atol=1e-12)
+
+
+def test_a_term_that_is_cut_in_part_is_refused():
+    q, told = coins(0.4), r"REBAR.* for q\(z\): .* reads z in .*detach\(\), too"
+    for body in (f(z) * f(z).detach(), f(z) + (f(z) - 0.5 * f(z).detach()).exp()):
+        with pytest.raises(OptionError, match=told):
+            E(q, body).estimate({q: REBAR()}).program()
+        value = E(q, body).estimate({q: RELAX(nn.Linear(1, 1).double())}).mean().eval(batch_n=2)
+        assert value.requires_grad
 
 
 def test_a_detached_law_shares_the_draw():

@@ -50,6 +50,11 @@ def attach(node: Any, choices: Mapping[Any, Any]) -> Node:
     factors = drawn_factors(node)
     by_law: list[tuple[Any, Any]] = []
     for key, choice in choices.items():
+        if isinstance(choice, type) and hasattr(choice, "how"):
+            raise OptionError(
+                f"estimate: {choice.__name__} is a class; write {choice.__name__}(), with its "
+                "options in the brackets."
+            )
         if not hasattr(choice, "how"):
             raise OptionError(
                 f"estimate: {choice!r} is no estimator; use Pathwise(), Score(...) or Enumerate()."

@@ -85,6 +85,7 @@ class Lowering:
         # of each draw whose own density is cut: values, law and conditions, and what is cut
         self.own: set[Any] = set()
         self.cut_own: dict[ir.Register, tuple[ir.Register, ...]] = {}
+        self.own_scores: set[ir.Register] = set()  # densities whose score, of mean 0, is left out
         # of variables that are one draw: the vector in which they stand side by side
         self.whole: dict[tuple[ir.Register, ...], ir.Register] = {}
 

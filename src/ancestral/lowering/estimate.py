@@ -94,8 +94,11 @@ def _at_draw(lw: Lowering, body: Sum, drawn: list[Drawn], d: Drawn, mixed: Axis 
     axis, apart = d.channel.axes[0], _apart(lw, body)
     mine = {r: c for r, c in apart.terms.items() if axis in r.axes}
     rest = Sum({r: c for r, c in apart.terms.items() if r not in mine}, apart.bias)
+    for r in [r for r in mine if not any(c.draw == d.noise for c in lw.build.flow[r].cuts)]:
+        still = versions.at_draw(lw, r, axis, lw.build.flow[r])  # its path to the draw is cut
+        rest = rest.plus(Sum({still: mine.pop(r)}))
     if not mine:
-        return body
+        return rest
     f = lw.build.register(Sum(mine))
     return rest.plus(Sum({versions.weighed(lw, f, d, drawn, mixed): 1.0}))
 
@@ -155,6 +158,7 @@ def _scored(
         cuts = Flow(cuts=lw.build.flow[log_q].cuts)  # it still depends on the draws
         make = partial(ir.Cut, arg=log_q)
         own = lw.build.emit(("own", log_q), f"sg[{log_q.name}]", log_q.axes, make, cuts)
+        lw.own_scores.add(own)
         body = Sum({own if r is log_q else r: c for r, c in body.terms.items()})
     f = lw.build.register(body)
     axis = d.axis if d.axis is not None else _own_rows(drawn, d, f, mixed)

@@ -13,6 +13,7 @@ from ancestral.lowering.context import Lowering, Scope
 from ancestral.lowering.draws import Record, loop_of
 from ancestral.program import instructions as ir
 from ancestral.program import versions
+from ancestral.program.baselines import Baselined
 
 
 def draw(
@@ -69,9 +70,17 @@ def draw(
         for i in (0, 1)
     )
     if factor.detached:
-        make = partial(versions.Plain, arg=value)
-        return lw.build.emit(("plain", value), noise, pair.axes[1:], make, Flow()), None, noise
+        return at_draw(lw, value, axis, Flow(), noise), None, noise
     return value, weights, noise
+
+
+def at_draw(
+    lw: Lowering, arg: ir.Register, axis: Axis, flow: Flow, name: str | None = None
+) -> ir.Register:
+    """What stands at the versions of a draw, at the draw itself."""
+    axes = tuple(a for a in arg.axes if a != axis)
+    make = partial(versions.Plain, arg=arg, axis=axis)
+    return lw.build.emit(("plain", arg, axis), name or arg.name, axes, make, flow)
 
 
 def weighed(lw: Lowering, f: ir.Register, d: Any, drawn: Sequence[Any], mixed: Any) -> ir.Register:
@@ -86,8 +95,10 @@ def weighed(lw: Lowering, f: ir.Register, d: Any, drawn: Sequence[Any], mixed: A
 
     Raises:
         OptionError: If the integrand reads several draws in one number, and the estimator needs
-            versions of each.
+            versions of each; or if its gradient at a relaxed draw is cut in parts.
     """
+    if d.estimator.relaxes:
+        _check_whole(lw, f, d)
     weights, axis = d.channel, d.channel.axes[0]
     if d.value in lw.moved:
         weights = lw.again(weights, *lw.moved[d.value][1])
@@ -112,3 +123,28 @@ def weighed(lw: Lowering, f: ir.Register, d: Any, drawn: Sequence[Any], mixed: A
             frozenset(c for c in flow.cuts if c.draw != d.noise),
         ),
     )
+
+
+def _check_whole(lw: Lowering, f: ir.Register, d: Any) -> None:
+    """Raise if an integrand that is differentiated at relaxed values has factors that pass no
+    gradient on: what its derivative lacks would stay in the mean.
+    """
+    seen, todo = set[ir.Register](), [f]
+    while todo:
+        r = todo.pop()
+        if r in seen or r in lw.own_scores:
+            continue
+        seen.add(r)
+        step = lw.build.made.get(r)
+        if step is None:
+            continue
+        cuts = lw.build.flow[step.arg].cuts if isinstance(step, ir.Cut) else ()
+        if isinstance(step, ir.Cut) and any(c.draw == d.noise for c in cuts):
+            raise OptionError(
+                f"{d.estimator} for {d.factor.text}: {f.name} reads {d.factor.var[0]} in "
+                f"{step.arg.name}.detach(), too, and its derivative at relaxed values would lack "
+                "that part. Detach the whole term, or nothing of it; or use "
+                "Score(LeaveOneOut(), draws=4)."
+            )
+        unread = (step.learned,) if isinstance(step, Baselined) else ()
+        todo += [a for a in ir.Program.operands(step) if a not in unread]

@@ -294,7 +294,7 @@ LINES: dict[type, Callable[[Any, Names], str]] = {
         f"parameters of {n.law(s.out, s.var)}, layers drawn by {n[s.noise]}"
     ),
     versions.Versions: lambda s, n: f"{n.law(s.params, [s.var])}, for {s.estimator}",
-    versions.Plain: lambda s, n: f"{n[s.arg]}, the draw itself",
+    versions.Plain: lambda s, n: f"{n[s.arg]}, at the draw itself",
     versions.Weighed: lambda s, n: (
         f"{n[s.f]} at the draw, with {type(s.estimator).__name__} gradient by {n[s.weights]}"
     ),

@@ -20,9 +20,10 @@ class Versions(ir.Draw):
 
 @dataclass(frozen=True, eq=False)
 class Plain(ir.Step):
-    """The draw itself, of its versions."""
+    """What stands at the versions of a draw, at the draw itself."""
 
     arg: ir.Register
+    axis: Axis
 
 
 @dataclass(frozen=True, eq=False)

@@ -31,7 +31,7 @@ def _versions(step: ir.Versions, run: Run) -> tuple[Tensor, Tensor]:
 
 def _plain(step: ir.Plain, run: Run) -> Tensor:
     value: Tensor = run.values[step.arg]
-    return value.select(0, 0)
+    return value.select(step.arg.axes.index(step.axis), 0)
 
 
 def _weighed(step: ir.Weighed, run: Run) -> Tensor:
@@ -59,7 +59,8 @@ def _text_of_versions(w: Writer, step: ir.Versions) -> None:
 
 
 def _text_of_plain(w: Writer, step: ir.Plain) -> None:
-    w.put(step.out, "z", f"{w.text(step.arg)}[0]")
+    at = step.arg.axes.index(step.axis)
+    w.put(step.out, "z", f"{w.text(step.arg)}" + (f".select({at}, 0)" if at else "[0]"))
 
 
 def _text_of_weighed(w: Writer, step: ir.Weighed) -> None:
