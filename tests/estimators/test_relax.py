@@ -6,7 +6,7 @@ from torch import nn
 
 from ancestral.core.errors import OptionError, ShapeError
 from ancestral.distributions import Bernoulli, Categorical, Normal
-from ancestral.losses import RELAX, E, Enumerate, Function, Score, values
+from ancestral.losses import REBAR, RELAX, E, Enumerate, Function, Score, values
 from ancestral.models import Model
 from tests.estimators.quadrature import coin_rule, f64
 from tests.estimators.test_rebar import choice_rule, coins, curve
@@ -57,23 +57,47 @@ def test_of_coins_the_mean_is_exact(logits):
     noise, weights = coin_rule(probs, step=1 / 24 if len(logits) == 1 else 1 / 8)
     for body in (f(z) - 0.7 * q.log_prob(), jump(z)):
         close(q, body, RELAX(network(len(logits)), 0.6), logits, noise, weights)
+    body = f(z) - 0.7 * q.log_prob()
+    close(q, body, RELAX(network(len(logits)), 0.6, relaxed=True), logits, noise, weights)
 
 
 def test_of_one_choice_the_mean_is_exact():
     logits, q = (0.3, -1.0, 0.8), law(Categorical)
     noise, weights = choice_rule(torch.tensor(logits, dtype=f64).softmax(-1))
-    close(q, f(z), RELAX(network(3), 0.7), logits, noise, weights, 1e-9)
+    for beside in (False, True):
+        plan = RELAX(network(3), 0.7, relaxed=beside)
+        close(q, f(z), plan, logits, noise, weights, 1e-9)
+
+
+@pytest.mark.parametrize("how", ["logits", "probs"])
+@pytest.mark.parametrize("family", [Bernoulli, Categorical])
+def test_a_network_of_zeros_beside_the_integrand_is_rebar(family, how):
+    torch.manual_seed(0)
+    q = family(**{how: "h"}, cond_var=["h"], var=["z"], name="q")
+    net, probs = network(3), [0.5, 0.2, 0.3]
+    with torch.no_grad():
+        for p in net.parameters():
+            p.zero_()
+    logits = probs if how == "probs" else torch.tensor(probs, dtype=f64).logit().tolist()
+    noise = torch.rand(50, 3, dtype=f64)
+    noise = noise if family is Bernoulli else (-noise.log()).log()
+    plans = RELAX(net, 0.6, relaxed=True), REBAR(0.6)
+    for one, other in zip(*(each(q, f(z), p, logits, noise) for p in plans), strict=True):
+        if how == "probs" and family is Categorical:  # along the simplex
+            one, other = (v - v.mean(-1, keepdim=True) if v.dim() > 1 else v for v in (one, other))
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("family", [Bernoulli, Categorical])
 @pytest.mark.parametrize("sign", [1.0, -1.0])
-def test_the_network_has_the_gradient_of_the_variance(family, sign):
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside"])
+def test_the_network_has_the_gradient_of_the_variance(family, sign, beside):
     """Against central differences of the mean square, whatever the sign of the loss."""
     torch.manual_seed(0)
     q, logits = law(family), (0.4, -0.9) if family is Bernoulli else (0.3, -1.0, 0.8)
     noise = torch.rand(50, len(logits), dtype=f64)
     noise = noise if family is Bernoulli else (-noise.log()).log()
-    plan = RELAX(network(len(logits)), 0.6)
+    plan = RELAX(network(len(logits)), 0.6, relaxed=beside)
     loss = (sign * E(q, f(z))).estimate({q: plan}).mean()
     value = loss.eval({"h": at(logits, 50)}, noise={"z": noise})
     parameters = list(plan.net.parameters())
@@ -91,14 +115,15 @@ def test_the_network_has_the_gradient_of_the_variance(family, sign):
             assert slope.reshape(-1)[i].item() == pytest.approx(wanted, rel=1e-5, abs=1e-8)
 
 
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside"])
 @pytest.mark.parametrize("family", [Bernoulli, Categorical])
-def test_the_player_of_the_law_trains_the_network(family):
+def test_the_player_of_the_law_trains_the_network(family, beside):
     """150 steps beside a law that hardly moves: less variance than the score, by the same noise."""
     torch.manual_seed(0)
     size = 2 if family is Bernoulli else 3
     net = nn.Linear(1, size).double()
     q = family(cond_var=["h"], var=["z"], net=net, name="q")
-    plan, body = RELAX(network(size), 0.5), 2.0 + f(z)
+    plan, body = RELAX(network(size), 0.5, relaxed=beside), 2.0 + f(z)
     frozen = [p.detach().clone() for p in net.parameters()]
     model = Model(
         loss=-E(q, body).estimate({q: plan}).mean(),

@@ -104,6 +104,9 @@ def sentences() -> dict[str, Case]:
         "versions and a network": E(b, p_h.log_prob())
         .estimate({b: RELAX(nn.Sequential(net(3, 4), nn.Tanh(), net(4, 1)), 0.5)})
         .mean(),
+        "versions beside a network": E(b, p_h.log_prob())
+        .estimate({b: RELAX(nn.Sequential(net(3, 4), nn.Tanh(), net(4, 1)), relaxed=True)})
+        .mean(),
         "measure valued": E(q, p.log_prob()).estimate({q: MeasureValued(draws=2)}).mean(),
         "relaxed": E(b, p_h.log_prob() - KL(b, b_0)).estimate({b: GumbelSoftmax(0.5)}).mean(),
         "leave one out": E(c * q_y, p.log_prob())

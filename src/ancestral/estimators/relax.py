@@ -13,8 +13,11 @@ values. The mean is exact whatever the network is. It is trained by the variance
 does not depend on :math:`\rho`. It is a term of the step of value 0, which weighs what the
 expectation weighs in the objective, whatever its sign.
 
+With ``relaxed=True`` the network corrects the relaxed integrand, :math:`c = f + r_\rho`, which is
+asked at the draw and at both relaxations, as by REBAR; at :math:`r = 0` it is that.
+
 Source: Grathwohl, Choi, Wu, Roeder and Duvenaud, Backpropagation through the Void (2018), eq. 8,
-algorithm 2.
+algorithm 2; with the relaxed integrand section 3.3, eq. 12.
 """
 
 from dataclasses import dataclass, field
@@ -41,12 +44,16 @@ class RELAX(Estimator):
             ``(B, 1)``; twice differentiable (``nn.Tanh``, ``nn.Softplus``; no ``nn.ReLU``, whose
             slope would have no slope).
         temperature: Of the relaxation, positive.
+        relaxed: Whether the control variate has the relaxed integrand, too, which must then be a
+            function of relaxed values (see :class:`REBAR`).
         draws: How many draws estimate the expectation.
 
     Raises:
         OptionError: If the network is none, or the temperature is no positive number; in a loss,
             if the law has no relaxation.
         ShapeError: If the network returns anything else than one number for each row.
+        SupportError: At the first batch, if ``relaxed`` and the loss asks for the density of a
+            relaxed value by a law that has none between its own values.
 
     Example:
         >>> from ancestral.distributions import Bernoulli
@@ -66,22 +73,36 @@ class RELAX(Estimator):
     called: ClassVar[tuple[str, str]] = ("the draw", "log q and the network")
     net: nn.Module = field(default_factory=nn.Module)  # always given
     temperature: float = 1.0
+    relaxed: bool = False
 
-    def __init__(self, net: nn.Module, temperature: float = 1.0, draws: int | None = None) -> None:
+    def __init__(
+        self,
+        net: nn.Module,
+        temperature: float = 1.0,
+        draws: int | None = None,
+        *,
+        relaxed: bool = False,
+    ) -> None:
         if not isinstance(net, nn.Module):
             raise OptionError(
                 f"RELAX({net!r}): give the network as an nn.Module, whose parameters are trained, "
                 "e.g. nn.Sequential(nn.Linear(20, 50), nn.Tanh(), nn.Linear(50, 1))."
             )
-        for key, value in {"net": net, "temperature": temperature, "draws": draws}.items():
+        given = {"net": net, "temperature": temperature, "draws": draws, "relaxed": relaxed}
+        for key, value in given.items():
             object.__setattr__(self, key, value)
+        if relaxed:  # three versions of the integrand, as REBAR has
+            told = ("the draw and its relaxations", "log q and the network")
+            for key, value in {"count": 3, "relaxes": True, "called": told}.items():
+                object.__setattr__(self, key, value)
         self.__post_init__()
         check_temperature(self)
 
     def __repr__(self) -> str:
         """The estimator with what changes its variance."""
-        several = "" if self.draws is None else f", draws={self.draws}"
-        return f"RELAX({type(self.net).__name__}, temperature={self.temperature}{several})"
+        options = "" if self.draws is None else f", draws={self.draws}"
+        options += ", relaxed=True" if self.relaxed else ""
+        return f"RELAX({type(self.net).__name__}, temperature={self.temperature}{options})"
 
     @property
     def networks(self) -> tuple[nn.Module, ...]:
@@ -110,8 +131,12 @@ class RELAX(Estimator):
         Returns:
             Shapes ``(1, *axes, *event)`` and ``(6, *axes)``: :math:`\log q(b)`; 0 with the
             gradient of :math:`r(\zeta) - r(\tilde\zeta)`; r; and with the score s and that
-            gradient k in the log odds :math:`\langle s, k\rangle, \|k\|^2, \|s\|^2`.
+            gradient k in the log odds :math:`\langle s, k\rangle, \|k\|^2, \|s\|^2`. With the
+            relaxed integrand ``(3, *axes, *event)`` and ``(3, *axes)``: what :class:`REBAR` has,
+            but for zeros that the network's part of the gradient is told its weight by.
         """
+        if self.relaxed:
+            return self._beside(moves, params, axes, noise)
         hard = moves.draw(noise, **params).detach()
         soft = moves.relaxed(noise, self.temperature, **params)
         given = moves.relaxed_given(noise, self.temperature, **params)
@@ -128,6 +153,26 @@ class RELAX(Estimator):
         parts = (score * k, k.square(), score.square())
         squares = [sum_event(v.expand(hard.shape), axes) for v in parts]
         return hard[None], torch.stack([log_q, path, r, *squares])
+
+    def _beside(
+        self, moves: Any, params: dict[str, Any], axes: int, noise: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The versions of the draw, and weights, where the network stands beside the integrand."""
+        logits = _log_odds(params, noise, moves.value_dims)
+        with torch.no_grad():
+            hard = moves.draw(noise, **params)
+            soft = moves.relaxed(noise, self.temperature, logits=logits)
+            pi = moves.mean_of(logits=logits)
+        rows = soft.reshape(-1, *hard.shape[axes:])
+        r = self._at(rows).reshape(hard.shape[:axes] + (1,) * (hard.dim() - axes))
+        by_soft = slope(self._at, (rows,), 0).reshape(soft.shape)
+        k = _by_log_odds(by_soft, soft, hard, pi, self.temperature, moves.value_dims)
+        logits, unit = _Corrected.apply(logits, k - r * (hard - pi))  # type: ignore[no-untyped-call]
+        soft = moves.relaxed(noise, self.temperature, logits=logits)
+        given = moves.relaxed_given(noise, self.temperature, logits=logits)
+        log_q = sum_event(moves.log_density(hard, logits=logits), axes)
+        told = sum_event(unit, axes)
+        return torch.stack([hard, soft, given]), torch.stack([log_q, told, log_q])
 
     def _at(self, rows: Tensor) -> Tensor:
         out: Tensor = self.net(rows)
@@ -146,6 +191,11 @@ class RELAX(Estimator):
             weights: What :meth:`versions` has returned, broadcastable to ``f``.
             axis: The dimension in which both stand.
         """
+        if self.relaxed:
+            draw, soft, given = f.unbind(axis)
+            by_draw, told, _ = weights.unbind(axis)
+            term = (draw - given).detach() * by_draw + told + soft - given
+            return draw + (term - term.detach())
         hard = f.select(axis, 0)
         log_q, path, r, cross, own, score = weights.unbind(axis)
         gain = hard.detach() - r
@@ -176,3 +226,39 @@ def _by_log_odds(
     waits = (soft / soft.amax(-1, keepdim=True)) ** temperature  # the first arrival to each
     by_log_pi = soft * centred / temperature * waits
     return by_log_pi - pi * by_log_pi.sum(-1, keepdim=True)
+
+
+def _log_odds(params: dict[str, Any], noise: Tensor, vector: int) -> Tensor:
+    """The log odds, or logits, of a law at each draw."""
+    probs, logits = params.get("probs"), params.get("logits")
+    found = torch.as_tensor(probs if logits is None else logits, dtype=noise.dtype).to(noise)
+    if logits is None:
+        found = found.log() if vector else torch.logit(found)
+    return found.expand(noise.shape)
+
+
+class _Corrected(torch.autograd.Function):
+    r"""Log odds, and zeros; on the way back the network's part K of the gradient is added.
+
+    The zeros are told the weight u of the draw in the objective. The log odds get :math:`g + u K`,
+    and K the derivative of :math:`|u| \|g / u + K\|^2`.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(logits: Tensor, part: Tensor) -> tuple[Tensor, Tensor]:
+        return logits.clone(), torch.zeros_like(part)
+
+    @staticmethod
+    def setup_context(
+        ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor]
+    ) -> None:
+        ctx.save_for_backward(inputs[1])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        (part,) = ctx.saved_tensors
+        g, weight = gradients
+        total = g + weight * part
+        return total, 2.0 * weight.sign() * total
