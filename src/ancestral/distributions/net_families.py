@@ -3,6 +3,7 @@
 Parameters are tensors, nodes or numbers; ``options`` are those of :class:`Options`.
 """
 
+from abc import ABC, abstractmethod
 from typing import Any, TypedDict, Unpack
 
 import torch
@@ -49,13 +50,14 @@ class Options(TypedDict, total=False):
 Node = StochasticTensor
 
 
-class Families:
+class Families(ABC):
     """The nodes that a net can have."""
 
+    @abstractmethod
     def _family(
         self, name: str, family: type[Law], params: dict[str, Any], options: Options, **how: Any
     ) -> Node:
-        raise NotImplementedError("a net adds its nodes by BayesianNet")
+        """Add a node of a family."""
 
     # -- numbers --------------------------------------------------------------------------------
     def normal(
